@@ -1,0 +1,1 @@
+"""The `audiojax` command."""

@@ -1,0 +1,36 @@
+"""What a paper hands to the trainer: four pure functions and a table of partition rules."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jax.sharding import PartitionSpec
+
+from audiojax.typing import Array, Batch, Key, Params
+
+
+@dataclass(frozen=True)
+class Task:
+    """One phase of one paper, as the trainer knows it.
+
+    Every function is pure. `params` is the whole tree: the trainer splits it into a trainable and a frozen part before the step
+    differentiates, and merges it again before it calls these functions. Batches are dicts of arrays, batch first.
+
+    Attributes:
+      name: "<paper>/<phase>", the label of checkpoints and logs.
+      init: (key, batch) -> {"params": ..., "model_state": ...}; model_state holds running statistics and may be {}.
+      loss: (params, model_state, batch, key, *, axis_name=None) -> (loss, (model_state, metrics)); loss and metrics are float32 scalars
+        of the local shard, which the step averages; statistics and negatives go through `audiojax.collectives`.
+      predict: (params, model_state, batch) -> name -> [b, ...]; evaluation mode, row i depends on row i alone.
+      metrics: (params, predictions, key) -> name -> float; predictions are numpy arrays stacked over the whole split.
+      partition_rules: (regex on "a/b/c" parameter paths, PartitionSpec) pairs over the mesh axes data, fsdp, tensor.
+      select: the metric that model selection maximises.
+    """
+
+    name: str
+    init: Callable[[Key, Batch], Mapping[str, Any]]
+    loss: Callable[..., tuple[Array, tuple[Any, Mapping[str, Array]]]]
+    predict: Callable[[Params, Any, Batch], Mapping[str, Array]]
+    metrics: Callable[[Params, Mapping[str, Any], Key], Mapping[str, float]]
+    partition_rules: tuple[tuple[str, PartitionSpec], ...]
+    select: str
