@@ -1,0 +1,76 @@
+"""DiffATR on SoundWorld, small enough for two CPU cores.
+
+Paper: arXiv 2409.10025. Two phases: contrastive, then hybrid (contrastive + generation loss with stop-gradient routing).
+
+  audiojax train --config configs/diffatr/soundworld.py --workdir runs/diffatr                       # mini, the demo
+  audiojax train --config configs/diffatr/soundworld.py:base --workdir runs/base                     # the paper's comparison
+  audiojax train --config configs/diffatr/soundworld.py:debug --workdir runs/debug                   # a smoke test
+Ablations are overrides, for instance `--config.loss.generation_weight=0.0` (discriminative only),
+`--config.diffusion.steps=10`, `--config.inference.top_m=0` (all candidates), or the argument `:generative`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "mini") -> ConfigDict:
+    """arg: mini | base | debug, or `generative` (mini with the generation loss alone, routing off, M = all)."""
+    base, debug = arg == "base", arg == "debug"
+    config = ConfigDict()
+    config.paper = "diffatr"
+    config.seed = 20
+    config.phases = ("contrastive", "hybrid")
+
+    config.data = ConfigDict()
+    config.data.source = "soundworld"  # soundworld: built once on disk | memory: synthesised in memory | tfds: any data in the builder's schema
+    config.data.dir = ""  # "" = the user's data folder
+    config.data.size = "base" if base else "mini"
+    config.data.domain = "studio"
+    config.data.world_seed = 0
+    config.data.sample_rate = 16_000  # Hz
+    config.data.seconds = 3.84
+    config.data.padding = "zero"  # of clips shorter than `seconds`: zero | repeat
+    config.data.max_tokens = 48
+    config.data.captions = 5  # a clip, in evaluation
+    config.data.in_memory = True  # keep decoded int16 clips in host memory
+
+    config.tokenizer = ConfigDict({"folder": "", "vocab_size": 1_000})  # "" = train WordPiece on the training captions
+
+    config.model = ConfigDict()
+    config.model.audio = "cnn14"  # cnn14 | resnet38
+    config.model.audio_preset = "tiny"
+    config.model.text_preset = "tiny"
+    config.model.audio_dropout = 0.1
+    config.model.text_dropout = 0.1
+    config.model.mel = "soundworld_16k"
+    config.model.spec_augment = ConfigDict({"time_stripes": 2, "time_width": 24, "mel_stripes": 2, "mel_width": 6})
+    config.model.joint_width = 128
+    config.model.head_width = 256
+    config.model.denoiser = ConfigDict({"input": "raw", "add_x": True, "qk_scale": False, "residual_w": True})
+    config.model.dtype = "float32"
+
+    config.loss = ConfigDict()
+    config.loss.temperature = 0.07
+    config.loss.logit_scale = 100.0
+    config.loss.negative_value = 0.0  # x_0 at the negatives: 0 | -1
+    config.loss.contrastive_weight = 1.0
+    config.loss.generation_weight = 1.0
+    config.loss.stop_gradient = True  # the paper's routing: the generation loss trains the denoisers alone
+    config.loss.mask_same_audio = True
+
+    config.diffusion = ConfigDict({"schedule": "cosine", "steps": 50})
+
+    config.inference = ConfigDict()
+    config.inference.top_m = 32  # 0 = all candidates
+    config.inference.noise_draws = 1
+    config.inference.query_block = 64
+    config.inference.alphas = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # chosen on validation
+    config.inference.temperatures = (1.0, 10.0, 100.0)
+
+    steps = (4_000, 1_500) if base else (4, 4) if debug else (1_600, 600)
+    encoders = {"pattern": ".*", "name": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": 100, "clip_norm": 2.0}
+    tuned = dict(encoders, lr=1e-4)
+    denoisers = {"pattern": "^denoiser_", "name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0}
+    denoisers |= {"b1": 0.9, "b2": 0.98, "eps": 1e-6, "weight_decay": 0.2}
+    config.contrastive = ConfigDict({"steps": steps[0], "batch_size": 32, "trainable": ".*", "groups": {"encoders": encoders}})
+    config.hybrid = ConfigDict({"steps": steps[1], "batch_size": 32, "trainable": ".*", "groups": {"denoisers": denoisers, "encoders": tuned}})
+    return config
