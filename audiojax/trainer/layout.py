@@ -1,0 +1,177 @@
+"""Two ways to run one step on all devices: `pmap` over an axis, or `jit` on a (data, fsdp, tensor) mesh.
+
+Everything that differs between the two is in this file: how devices are named, how the state is placed, what a device batch looks like,
+how the pure step and the prediction are wrapped, and what form of the state a checkpoint of several processes takes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from audiojax.errors import UsageError
+from audiojax.trainer.partition import Rules, state_shardings
+
+AXES = ("data", "fsdp", "tensor")
+AXIS_NAME = "data"  # of pmap
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a run lives.
+
+    Attributes:
+      parallel: "pmap" | "mesh".
+      mesh: all devices as (data, fsdp, tensor); under pmap the devices of this process alone, as ("data",), which all hold the state.
+      ways: shards that the global batch falls into.
+    """
+
+    parallel: str
+    mesh: Mesh
+    ways: int
+
+    @property
+    def replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def batch_sharding(self) -> NamedSharding:
+        axes = AXIS_NAME if self.parallel == "pmap" else ("data", "fsdp")
+        return NamedSharding(self.mesh, PartitionSpec(axes))
+
+    @property
+    def spans_processes(self) -> bool:
+        """Whether arrays of this layout live on more than this process."""
+        return self.parallel == "mesh" and jax.process_count() > 1
+
+
+def make_layout(parallel: str = "pmap", mesh_sizes: Sequence[int] = (-1, 1, 1), devices: Sequence[Any] | None = None) -> Layout:
+    """The layout over `devices` (default: all).
+
+    Args:
+      parallel: "pmap" | "mesh".
+      mesh_sizes: devices along data, fsdp, tensor; one of them may be -1 (what is left).
+
+    Raises:
+      UsageError: another name, or sizes whose product is not the number of devices.
+    """
+    if parallel not in ("pmap", "mesh"):
+        raise UsageError(f"parallel='{parallel}': takes 'pmap' or 'mesh'")
+    devices = list(jax.devices() if devices is None else devices)
+    if parallel == "pmap":
+        local = [device for device in devices if device.process_index == jax.process_index()]
+        return Layout("pmap", Mesh(np.array(local), (AXIS_NAME,), axis_types=(AxisType.Auto,)), len(devices))
+    sizes = list(mesh_sizes)
+    if len(sizes) != len(AXES) or sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+        raise UsageError(f"mesh={tuple(mesh_sizes)}: takes three sizes (data, fsdp, tensor), at most one of them -1")
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = max(1, len(devices) // prod(size for size in sizes if size != -1))
+    if prod(sizes) != len(devices):
+        raise UsageError(f"mesh {tuple(sizes)} needs {prod(sizes)} devices, and there are {len(devices)}")
+    mesh = jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    return Layout("mesh", mesh, sizes[0] * sizes[1])
+
+
+def check_batch_size(layout: Layout, batch_size: int, accumulate: int = 1) -> None:
+    """Raises UsageError, with both numbers, unless the devices and micro-batches divide a training batch."""
+    if batch_size % layout.ways:
+        raise UsageError(f"batch_size {batch_size} is not divisible by {layout.ways} devices: use a multiple of {layout.ways}")
+    if batch_size // layout.ways % accumulate:
+        raise UsageError(f"{batch_size // layout.ways} examples a device are not divisible by accumulate={accumulate}")
+    if batch_size % jax.process_count():
+        raise UsageError(f"batch_size {batch_size} is not divisible by {jax.process_count()} processes")
+
+
+def shardings_of(layout: Layout, tree: Any, params: Any, rules: Rules) -> Any:
+    """A sharding per leaf of `tree`: by the rules on a mesh, replicated under pmap."""
+    if layout.parallel == "pmap":
+        return jax.tree.map(lambda _: layout.replicated, tree)
+    return state_shardings(tree, params, rules, layout.mesh)
+
+
+def place(tree: Any, shardings: Any) -> Any:
+    """A copy of `tree` laid out by `shardings`; the caller's arrays stay his even if the copy is donated."""
+    return jax.device_put(tree, shardings, may_alias=False)
+
+
+def put_batch(layout: Layout, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """This process's rows of a training batch, as the wrapped step takes them.
+
+    Under pmap the leaves become [local_devices, rows, ...] and stay host-local; on a mesh they become global arrays, whose rows are the
+    rows of process 0, then of process 1, and so on.
+    """
+    if layout.parallel == "pmap":
+        count = layout.mesh.size
+        return {name: np.reshape(x, (count, x.shape[0] // count, *x.shape[1:])) for name, x in batch.items()}
+    return {name: jax.make_array_from_process_local_data(layout.batch_sharding, np.asarray(x)) for name, x in batch.items()}
+
+
+def wrap_step(layout: Layout, step: Callable[..., Any], state_sharding: Any, frozen_sharding: Any) -> Any:
+    """The jitted (state, frozen, batch) -> (state, metrics) on all devices; the state is donated. Has `.lower` like any jitted function."""
+    if layout.parallel == "pmap":
+        return jax.pmap(
+            partial(step, axis_name=AXIS_NAME), axis_name=AXIS_NAME, in_axes=(None, None, 0), out_axes=None, donate_argnums=(0,)
+        )
+    return jax.jit(
+        step,
+        in_shardings=(state_sharding, frozen_sharding, layout.batch_sharding),
+        out_shardings=(state_sharding, layout.replicated),
+        donate_argnums=(0,),
+    )
+
+
+def wrap_predict(layout: Layout, predict: Callable[..., Any]) -> Any:
+    """The jitted predict(params, model_state, batch): rows over the devices, parameters where they are, results everywhere."""
+    return jax.jit(predict, in_shardings=(None, None, layout.batch_sharding), out_shardings=layout.replicated)
+
+
+def predict_rows(layout: Layout) -> int:
+    """The number that a process's rows of an evaluation batch must be a multiple of."""
+    return layout.mesh.size if layout.parallel == "pmap" else max(1, layout.ways // jax.process_count())
+
+
+def put_rows(layout: Layout, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """This process's rows of an evaluation batch as arrays over the devices of the layout."""
+    if layout.spans_processes:
+        return {name: jax.make_array_from_process_local_data(layout.batch_sharding, np.asarray(x)) for name, x in batch.items()}
+    return {name: jax.device_put(np.asarray(x), layout.batch_sharding) for name, x in batch.items()}
+
+
+def fetch_rows(layout: Layout, tree: Any) -> Any:
+    """Predictions of all processes, in global row order, as numpy on every process."""
+    local = jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
+    if layout.parallel == "pmap" and jax.process_count() > 1:
+        return jax.tree.map(np.asarray, multihost_utils.process_allgather(local, tiled=True))
+    return local
+
+
+def to_saved(layout: Layout, tree: Any) -> Any:
+    """The tree as Orbax saves it: global arrays. Only the pmap state of several processes changes, on a mesh of all devices."""
+    if layout.parallel == "mesh" or jax.process_count() == 1:
+        return tree
+    replicated = saved_sharding(layout)
+    return jax.tree.map(lambda x: _rewrap(x, replicated, [shard.data for shard in x.addressable_shards]), tree)
+
+
+def from_saved(layout: Layout, tree: Any) -> Any:
+    """The inverse of `to_saved`."""
+    if layout.parallel == "mesh" or jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda x: _rewrap(x, layout.replicated, [shard.data for shard in x.addressable_shards]), tree)
+
+
+def saved_sharding(layout: Layout) -> NamedSharding:
+    """Where `to_saved` puts a replicated leaf."""
+    if layout.parallel == "mesh" or jax.process_count() == 1:
+        return layout.replicated
+    return NamedSharding(Mesh(np.array(jax.devices()), (AXIS_NAME,), axis_types=(AxisType.Auto,)), PartitionSpec())
+
+
+def _rewrap(x: jax.Array, sharding: NamedSharding, shards: list[jax.Array]) -> jax.Array:
+    return jax.make_array_from_single_device_arrays(x.shape, sharding, shards)
