@@ -1,0 +1,118 @@
+"""Scaled dot-product attention: the one place where its form is chosen, and the multi-head module on top of it.
+
+Nobody else writes attention. Arrays enter as [batch, time, heads, features]; masks are boolean, True = valid.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Bool, Float
+
+from audiojax.typing import Array
+
+NORMAL_002 = nn.initializers.normal(0.02)
+
+
+def attention(
+    q: Float[Array, "b n h d"],
+    k: Float[Array, "b m h d"],
+    v: Float[Array, "b m h e"],
+    *,
+    bias: Float[Array, "b|1 h|1 n|1 m"] | None = None,
+    mask: Bool[Array, "b|1 h|1 n|1 m"] | None = None,
+    drop: Callable[[Array], Array] | None = None,
+) -> Float[Array, "b n h e"]:
+    """Returns softmax(q k^T / sqrt(d) + bias) v per head; masked keys get weight 0, and a query without a valid key the mean of v.
+
+    The softmax runs in float32, the two products in the dtype of the inputs. Long unmasked half-precision attention runs as cuDNN's
+    fused kernel on CUDA; everything else takes the head-major form, which is the fastest on CPU and fuses well on TPU.
+
+    Args:
+      bias: added to the scaled scores; rank 4, size 1 where it broadcasts.
+      mask: True = valid; same rank rule.
+      drop: applied to the attention weights, for dropout.
+    """
+    plain = bias is None and mask is None and drop is None and q.shape[-1] == v.shape[-1]
+    if plain and jax.default_backend() == "gpu" and fits_fused_kernel(q.dtype, q.shape[1], k.shape[1], q.shape[-1]):
+        return lax.platform_dependent(q, k, v, cuda=_fused, default=_head_major)
+    return _head_major(q, k, v, bias=bias, mask=mask, drop=drop)
+
+
+def fits_fused_kernel(dtype: jnp.dtype, n: int, m: int, width: int) -> bool:
+    """True where cuDNN's fused attention takes the shapes and pays: half precision, at least 256 positions, head width 8, 16, ... 128."""
+    return dtype in (jnp.bfloat16, jnp.float16) and min(n, m) >= 256 and width % 8 == 0 and width <= 128
+
+
+def _fused(q, k, v):
+    return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+
+
+def _head_major(q, k, v, *, bias=None, mask=None, drop=None):
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))  # [b, h, time, features]
+    scores = jnp.matmul(q * q.shape[-1] ** -0.5, jnp.swapaxes(k, -1, -2)).astype(jnp.float32)  # [b, h, n, m]
+    if bias is not None:
+        scores = scores + bias.astype(jnp.float32)
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    if drop is not None:
+        weights = drop(weights)
+    return jnp.swapaxes(jnp.matmul(weights, v), 1, 2)
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head attention with separate query, key, value and output projections.
+
+    Attributes:
+      heads: number of heads; divides `width`.
+      width: features of the projections and of the output.
+      dropout: of the attention weights, rng stream "dropout".
+    """
+
+    heads: int
+    width: int
+    dropout: float = 0.0
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = NORMAL_002
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n c"],
+        context: Float[Array, "b m k"] | None = None,
+        *,
+        mask: Bool[Array, "b m"] | None = None,
+        bias: Float[Array, "b|1 h|1 n|1 m"] | None = None,
+        train: bool,
+    ) -> Float[Array, "b n d"]:
+        """Attends from x to `context` (to x itself without one); `mask` marks the valid positions of what is attended to."""
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
+        context = x if context is None else context
+
+        def project(name, source):
+            y = self._dense(name)(source)
+            return y.reshape(*y.shape[:-1], self.heads, self.width // self.heads)  # [b, time, h, d]
+
+        drop = None
+        if train and self.dropout:
+            drop = nn.Dropout(self.dropout, deterministic=False)
+        mixed = attention(
+            project("query", x),
+            project("key", context),
+            project("value", context),
+            bias=bias,
+            mask=None if mask is None else mask[:, None, None, :],
+            drop=drop,
+        )
+        return self._dense("out")(mixed.reshape(*mixed.shape[:-2], self.width))
+
+    def _dense(self, name):
+        return nn.Dense(
+            self.width, use_bias=self.use_bias, kernel_init=self.kernel_init, dtype=self.dtype, param_dtype=self.param_dtype, name=name
+        )
