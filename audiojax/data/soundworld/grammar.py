@@ -14,11 +14,13 @@ from lark import Lark, Transformer
 from lark.exceptions import LarkError
 
 from audiojax.data.soundworld import lexicon, scenes
+from audiojax.data.soundworld.classes import BY_NAME
 from audiojax.data.soundworld.scenes import Event, Scene
 
 CAPTIONS = 5
 COMPLETE = 0.75  # share of captions that state every marked attribute
 KEEP = 0.5  # chance of an attribute in the other captions
+ONCE = 0.4  # chance that a countable sound which comes once is said to
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def write(scene: Scene, domain: str, rng: np.random.Generator, complete: float =
     keep = 1.0 if rng.random() < complete else KEEP
     opener = _choose(rng, lexicon.words(lexicon.CONNECTIVES, "opener", domain)) if rng.random() < 0.25 else ""
     voices = np.random.default_rng(rng.integers(2**62)).integers(2**62, size=len(scene.events))
-    spoken = [_Clause(event, domain, int(voice), keep) for event, voice in zip(scene.events, voices, strict=True)]
+    spoken = [_Clause(event, domain, int(voice), keep, complete == 1.0) for event, voice in zip(scene.events, voices, strict=True)]
     gerund = bool(opener)
     groups = [_group(rng, [spoken[i] for i in group], domain) for group in scene.groups]
     if len(groups) == 2 and scene.backdrop is None and all(len(group) == 1 for group in scene.groups) and rng.random() < 0.2:
@@ -69,7 +71,7 @@ def write(scene: Scene, domain: str, rng: np.random.Generator, complete: float =
         body = groups[0](gerund)
         for group in groups[1:]:
             link = _choose(rng, lexicon.words(lexicon.CONNECTIVES, "then", domain))
-            body += f", {link.lstrip('+')} {group(gerund or link[0] == '+')}"
+            body += f", {link.lstrip('+-')} {group(link[0] == '+' or (gerund and link[0] != '-'))}"
         body = f"first {body}" if len(groups) > 1 and not opener and rng.random() < 0.15 else body
     if scene.backdrop is not None:
         body += f", with {spoken[scene.backdrop](True)} {_choose(rng, lexicon.words(lexicon.CONNECTIVES, 'throughout', domain))}"
@@ -79,12 +81,13 @@ def write(scene: Scene, domain: str, rng: np.random.Generator, complete: float =
 class _Clause:
     """An event with its words chosen; called with `gerund` it reads as text."""
 
-    def __init__(self, event: Event, domain: str, voice: int, keep: float):
+    def __init__(self, event: Event, domain: str, voice: int, keep: float, always: bool):
         rng = np.random.default_rng(voice)
         self.determiner, noun, self.finite, self.gerund = _choose(rng, lexicon.phrases(event.name, domain))
         facts = dict(event.attributes)
-        if event.count > 1 or rng.random() < 0.4 and scenes.BY_NAME[event.name].kind == "single":
-            facts["count"] = str(event.count)
+        countable = BY_NAME[event.name].kind == "single"
+        if rng.random() < ONCE + always * countable or event.count > 1:
+            facts |= {"count": str(event.count)} if countable else {}
         before, behind = [], []
         for attribute, value in facts.items():
             adverbs, adjectives = (lexicon.words(t, (attribute, value), domain) for t in (lexicon.ADVERBS, lexicon.ADJECTIVES))
@@ -114,7 +117,7 @@ def _group(rng: np.random.Generator, members: list, domain: str):
     if rng.random() < 0.25:
         return lambda gerund: f"{first(gerund)} and {second(gerund)} {lexicon.SAME_TIME}"
     link = _choose(rng, lexicon.words(lexicon.CONNECTIVES, "while", domain))
-    return lambda gerund: f"{first(gerund)} {link} {second(gerund)}"
+    return lambda gerund: f"{first(gerund)} {link} {second(False)}"
 
 
 @lru_cache(maxsize=1)
@@ -123,7 +126,7 @@ def parser() -> Lark:
     rules = Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8")
     roles = {role: _both(lexicon.CONNECTIVES[role]) for role in lexicon.CONNECTIVES}
     terminals = {
-        "THEN.4": [word.lstrip("+") for word in roles["then"]],
+        "THEN.4": [word.lstrip("+-") for word in roles["then"]],
         "AFTER.2": roles["after"],
         "WHILE.3": roles["while"],
         "THROUGHOUT.3": roles["throughout"],

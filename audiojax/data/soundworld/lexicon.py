@@ -92,8 +92,8 @@ ADVERBS = {  # they stand behind the verb
     ("count", "2"): ("twice; two times", "twice; two times"),
     ("count", "3"): ("three times", "three times; thrice"),
 }
-CONNECTIVES = {  # role -> (studio, field); "+" asks for a gerund in the next clause
-    "then": ("then; and then; before; +followed by", "then; and then; after that; +followed by"),
+CONNECTIVES = {  # role -> (studio, field); "+" asks for a gerund in the next clause, "-" for a finite verb
+    "then": ("then; and then; -before; +followed by", "then; and then; after that; +followed by"),
     "after": ("after", "after"),
     "while": ("while; as", "while; just as"),
     "throughout": ("throughout; in the background", "throughout; all along"),

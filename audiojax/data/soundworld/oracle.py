@@ -96,7 +96,8 @@ def retrieval(truths: Sequence[Scene], captions: Sequence[Sequence[str]], ks: tu
     """Ceilings of caption-to-clip and clip-to-caption retrieval, ties resolved by chance (expected values).
 
     Args: truths: one scene per clip. captions: the captions of each clip.
-    Returns: "t2a_R@k", "t2a_mean_rank", "a2t_R@k" in [0, 1] (ranks from 1) and "parsed". Raises ValueError if a caption contradicts its own clip.
+    Returns: "t2a_R@k", "t2a_mean_rank", "a2t_R@k" in [0, 1] (ranks from 1) and "parsed".
+    Raises: ValueError if a caption contradicts its own clip.
     """
     buckets: dict[tuple, list[int]] = defaultdict(list)
     for number, scene in enumerate(truths):

@@ -1,12 +1,13 @@
 """A scene as audio: events at their times, distance, room, background noise and the microphone of a domain.
 
-`studio` is a quiet, fairly dry room and a flat microphone. `field` is a livelier place, 15 to 25 dB of background noise, and a band-limited,
-coloured recorder. The events are the same in both. Absolute level carries nothing: every clip is scaled to a random peak below full scale.
+`studio` is a quiet, fairly dry room and a flat microphone. `field` is a livelier place with noise 16 to 26 dB below the sounds and a
+band-limited, coloured recorder. The events are the same in both. Absolute level carries nothing: every clip is scaled to a random peak below full scale.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int16
 from scipy.signal import fftconvolve
 
 from audiojax.data.soundworld import scenes, synthesis
@@ -20,7 +21,7 @@ FAR_CUT = 1700.0  # Hz: air and obstacles take the highs
 
 @dataclass(frozen=True)
 class Acoustics:
-    """Ranges of one domain: reverberation time s, room share of a sound at no stated distance, noise below the events in dB, recorder band in Hz."""
+    """Ranges of one domain: reverberation in s, room amplitude of a sound at no stated distance, noise in dB below the sounds, band in Hz."""
 
     reverberation: tuple[float, float]
     share: float
@@ -34,7 +35,7 @@ ACOUSTICS = {
 }
 
 
-def render(scene: Scene, domain: str = "studio", sample_rate: int = 16_000) -> np.ndarray:
+def render(scene: Scene, domain: str = "studio", sample_rate: int = 16_000) -> Int16[np.ndarray, " samples"]:
     """Mono int16 [round(seconds * sample_rate)] of a scene; bit-equal on every call. Peaks lie between -10 and -1 dBFS."""
     acoustics = ACOUSTICS[domain]
     n = round(scene.seconds * sample_rate)

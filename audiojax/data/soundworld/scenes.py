@@ -3,8 +3,8 @@
 A scene is one to three events in time-ordered groups; the members of a group sound together, and a backdrop sounds under everything.
 Specs know nothing of the domain: `studio` and `field` render and word the same scenes.
 
-Splits at size `base`: pretrain 8,000 (every class equally), train 6,000 (Zipf-like; tail classes in 5 to 20 clips; no unseen class), val 500
-(seen classes equally), test 1,000 (every class equally; every second clip holds a class x attribute x relation that occurs nowhere else),
+Splits at size `base`: pretrain 8,000 (every class equally), train 6,000 (Zipf-like; tail classes in 5 to 20 clips; no unseen class),
+val 500 (seen classes equally), test 1,000 (every class equally; every second clip holds a class x attribute x relation that occurs nowhere else),
 unseen 320 (40 clips of each unseen class; datastore = train + unseen) and three splits of minimal pairs.
 """
 

@@ -5,6 +5,7 @@ Attributes change the sound in one stated direction: pitch (fundamental x 0.6 or
 """
 
 import numpy as np
+from jaxtyping import Float32
 
 from audiojax.data.soundworld.classes import SoundClass
 
@@ -15,7 +16,7 @@ TILT = {"dull": -6.0, "bright": 5.0}  # dB per octave
 
 def event(
     rng: np.random.Generator, sample_rate: int, row: SoundClass, seconds: float, count: int, attributes: dict[str, str]
-) -> np.ndarray:
+) -> Float32[np.ndarray, " samples"]:
     """Waveform float32 [round(seconds * sample_rate)] of unit RMS over its sounding part.
 
     A `single` class sounds `count` times, `row.spacing` s apart; the others fill `seconds`.
