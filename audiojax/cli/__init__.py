@@ -1,1 +1,99 @@
-"""The `audiojax` command."""
+"""The command line: one thin file per subcommand, each of which calls one function of `audiojax.api`.
+
+A subcommand's module is imported when it is run, so `audiojax --help` and `audiojax doctor` work even where jax does not.
+Each has EXAMPLES (shown by -h), `add_arguments(parser)` and `run(args)`; OVERRIDES = True lets it take `--config.key=value`.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from audiojax.cli.environment import prepare
+from audiojax.cli.parsing import Parser, nearest, take_overrides
+from audiojax.errors import AudiojaxError, UsageError
+
+COMMANDS = {
+    "demo": "train a small model on synthetic sounds, search with it, write an HTML report",
+    "train": "train the model of a config file; run it again to resume",
+    "evaluate": "measure a trained run on a split, beside chance and ceiling",
+    "search": "rank a folder of sound files by how well they fit a description",
+    "export": "write the parameters and config that audiojax.load opens",
+    "sweep": "train a grid of settings over several seeds and compare them",
+    "data": "build the synthetic SoundWorld set, or write its listening sheet",
+    "bench": "time our kernels beside plain PyTorch on this machine",
+    "doctor": "show what is installed, which devices there are, and what is missing",
+}
+
+INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the signal's number, as shells count
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand and returns the exit code: 0 done, 1 failed, 2 misused, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    end = words.index("--") if "--" in words else len(words)
+    debug = "--debug" in words[:end]
+    words = [word for i, word in enumerate(words) if word != "--debug" or i > end]
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # argparse after -h and --version, rich on a closed pipe
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        print("audiojax: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = None  # the reader has gone; nothing is left to flush
+        return BROKEN_PIPE
+    except Exception as error:
+        if debug:
+            raise
+        print(f"audiojax: {_message(error)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, AudiojaxError) else 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0].startswith("-"):
+        return _top_level(words)
+    name, *rest = words
+    if name not in COMMANDS:
+        raise UsageError(f"there is no command '{name}'{nearest(name, COMMANDS)} See audiojax --help")
+    command = import_module(f"audiojax.cli.{name}")
+    parser = Parser(f"audiojax {name}", COMMANDS[name], command.EXAMPLES)
+    command.add_arguments(parser)
+    overrides: list[str] = []
+    if getattr(command, "OVERRIDES", False):
+        rest, overrides = take_overrides(rest)
+    args = parser.parse_args(rest)
+    args.overrides = overrides
+    if name != "doctor":  # which must also run where this fails
+        prepare()
+    return command.run(args) or 0
+
+
+def _top_level(words: list[str]) -> int:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    examples = """audiojax demo
+audiojax search "a dog barks while rain falls" --audio ~/sounds --model runs/demo
+audiojax search -h            # options and examples of one command"""
+    parser = Parser("audiojax", "Finds sound by description: audio-language diffusion in JAX.", examples, commands=commands)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.usage = "audiojax <command> [options]"
+    args = parser.parse_args(words)
+    if args.version:
+        from audiojax import __version__
+
+        print(f"audiojax {__version__}")
+    else:
+        parser.print_help()
+    return 0
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, AudiojaxError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    first = (str(error).splitlines() or [""])[0]
+    return f"internal error, {type(error).__name__}: {first}\nRun the command again with --debug to see where."

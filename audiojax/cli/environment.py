@@ -1,0 +1,44 @@
+"""What the command line sets for its own process, and the library never does.
+
+absl and platformdirs are imported on use: `audiojax doctor` reads this file also where they are missing.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """The folder of compiled programs and built data: $AUDIOJAX_CACHE, or the user's cache folder."""
+    if os.environ.get("AUDIOJAX_CACHE"):
+        return Path(os.environ["AUDIOJAX_CACHE"]).expanduser()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("audiojax"))
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether a file can be made in the folder, which is made if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def prepare() -> None:
+    """Keeps compiled programs on disk from run to run, and lets Grain's worker processes start.
+
+    Works through environment variables, so that jax is not imported and child processes do the same. What the user has set stays.
+    """
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    compiled = cache_dir() / "jax"
+    if is_writable(compiled):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # Grain forks nothing, but the warning would break the progress bar

@@ -1,0 +1,88 @@
+"""Argument parsing whose errors are UsageErrors that name the nearest flag."""
+
+import argparse
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from audiojax.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser without abbreviations, with examples, that raises UsageError instead of exiting."""
+
+    def __init__(self, prog: str, description: str, examples: str, *, commands: str = ""):
+        listed = f"commands:\n{commands}\n\n" if commands else ""
+        indented = "\n".join(f"  {line}" for line in examples.strip().splitlines())
+        super().__init__(
+            prog=prog,
+            description=description[0].upper() + description[1:].rstrip(".") + ".",
+            epilog=f"{listed}examples:\n{indented}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")  # taken out before parsing
+
+    def parse_args(self, args: Sequence[str], namespace: Any = None) -> argparse.Namespace:
+        """Parses; a flag that does not exist is reported before a required one that is missing, for it is usually the same."""
+        for word in args:
+            if word == "--":
+                break
+            flag = word.split("=", 1)[0]
+            if flag.startswith("--") and flag not in self._option_string_actions:
+                raise UsageError(f"there is no flag {flag}{nearest(flag, self._option_string_actions)} See {self.prog} -h")
+        return super().parse_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}. See {self.prog} -h")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'x'?" for the closest known word, or "." where none is close."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def take_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits `--config.a.b=v` and `--config.a.b v` off the words: (the other words, ["a.b=v", ...])."""
+    rest: list[str] = []
+    overrides: list[str] = []
+    pending = iter(words)
+    for word in pending:
+        if not word.startswith("--config."):
+            rest.append(word)
+            continue
+        key, equals, value = word.removeprefix("--config.").partition("=")
+        if not equals:
+            value = next(pending, None)
+            if value is None:
+                raise UsageError(f"{word} has no value: write {word}=value")
+        overrides.append(f"{key}={value}")
+    return rest, overrides
+
+
+def whole_number(low: int, high: int | None = None) -> Any:
+    """An argparse type: an integer of at least `low` (and at most `high`)."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < low or (high is not None and value > high):
+            allowed = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
+            raise argparse.ArgumentTypeError(f"must be {allowed}, not '{text}'")
+        return value
+
+    return convert
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """An argparse type: "0,1,2" as (0, 1, 2)."""
+    try:
+        values = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be whole numbers with commas between, like 0,1,2, not '{text}'") from None
+    if len(set(values)) < len(values):
+        raise argparse.ArgumentTypeError(f"names a number twice: '{text}'")
+    return values
