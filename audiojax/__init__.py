@@ -1,0 +1,24 @@
+"""audiojax: audio-language diffusion in JAX. It finds, describes and makes sound.
+
+    finder = audiojax.load("runs/diffatr")
+    finder.index("sounds/")
+    finder.search("rain on a roof", k=5)
+
+`import audiojax` touches no device, no network and no flag; the work behind these names is imported on first use.
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import Any
+
+__version__ = _version("audiojax")
+
+_API = ("demo", "evaluate", "export", "load", "sweep", "train")
+
+__all__ = ["__version__", *_API]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _API:
+        return getattr(import_module("audiojax.api"), name)
+    raise AttributeError(f"module 'audiojax' has no attribute {name!r}")

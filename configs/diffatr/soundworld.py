@@ -39,6 +39,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.model.audio = "cnn14"  # cnn14 | resnet38
     config.model.audio_preset = "tiny"
     config.model.text_preset = "tiny"
+    config.model.last_pool = (1, 1)  # of CNN14's last block: (1, 1) in PANNs, (2, 2) in Mei's copy
     config.model.audio_dropout = 0.1
     config.model.text_dropout = 0.1
     config.model.mel = "soundworld_16k"

@@ -1,0 +1,195 @@
+"""DiffATR as tasks for the trainer: config in, four pure functions out. This is where config values become objects.
+
+Phases: "contrastive" trains the dual encoder with NT-Xent; "hybrid" adds both denoisers and the generation loss, whose gradient stops at the
+features unless `loss.stop_gradient` is off. Parameters: {"dual": ..., "denoiser_t2a": ..., "denoiser_a2t": ...}, denoisers in "hybrid" alone.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from audiojax.audio.spectral import PRESETS as MELS
+from audiojax.collectives import example_keys, gather_batch, local_key, row_offset
+from audiojax.encoders.bert import PRESETS as BERTS
+from audiojax.encoders.panns import PRESETS as PANNS
+from audiojax.errors import UsageError
+from audiojax.losses.contrastive import same_clip_mask, symmetric_nt_xent
+from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig
+from audiojax.papers.diffatr.inference import Scores, diffuse_scores
+from audiojax.papers.diffatr.loss import generation_loss
+from audiojax.papers.diffatr.model import DualEncoder, cosine, unit_rows
+from audiojax.papers.diffatr.ranking import Ranking, choose_fusion, directions
+from audiojax.papers.task import Task
+from audiojax.schedule import Schedule, make_schedule
+from audiojax.typing import Array, Batch, Key, Params
+
+PHASES = ("contrastive", "hybrid")
+DIRECTIONS = ("t2a", "a2t")
+RULES = (  # widths split over tensor and fsdp; whatever is not named here falls back to the largest divisible dimension over fsdp
+    (r"attention/(query|key|value)/kernel$", PartitionSpec("fsdp", "tensor")),
+    (r"attention/out/kernel$", PartitionSpec("tensor", "fsdp")),
+    (r"(mlp|_head)/up/kernel$", PartitionSpec("fsdp", "tensor")),
+    (r"(mlp|_head)/down/kernel$", PartitionSpec("tensor", "fsdp")),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the config says, as objects.
+
+    Attributes:
+      dual: the dual encoder, without an axis name.
+      denoiser: of both directions.
+      denoiser_input: "raw" | "l2" features.
+      loss, inference: those sections of the config as plain dicts.
+    """
+
+    dual: DualEncoder
+    denoiser: PairDenoiserConfig
+    denoiser_input: str
+    schedule: Schedule
+    loss: Mapping[str, Any]
+    inference: Mapping[str, Any]
+    dtype: Any
+
+
+def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
+    """Builds modules from the config's values.
+
+    Args:
+      config: the whole experiment config.
+      vocab_size: rows of the word table, from the tokenizer.
+
+    Raises:
+      UsageError: an unknown preset or option, with the ones that exist.
+    """
+    model = config["model"]
+    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[_choice("model.dtype", model["dtype"], ("float32", "bfloat16"))]
+    presets = PANNS[_choice("model.audio", model["audio"], PANNS)]
+    audio = presets[_choice("model.audio_preset", model["audio_preset"], presets)]
+    audio = dataclasses.replace(
+        audio, dropout=model["audio_dropout"], block_dropout=model["audio_dropout"], last_pool=tuple(model["last_pool"])
+    )
+    mel = MELS[_choice("model.mel", model["mel"], MELS)]
+    if mel.sample_rate != config["data"]["sample_rate"]:
+        raise UsageError(f"model.mel '{model['mel']}' takes {mel.sample_rate} Hz, but data.sample_rate is {config['data']['sample_rate']}")
+    text = BERTS[_choice("model.text_preset", model["text_preset"], BERTS)]
+    text = dataclasses.replace(text, vocab_size=vocab_size, dropout=model["text_dropout"], attention_dropout=model["text_dropout"])
+    stripes = tuple(sorted(model["spec_augment"].items())) if model["spec_augment"]["time_stripes"] + model["spec_augment"]["mel_stripes"] else ()
+    dual = DualEncoder(audio, text, mel, stripes, model["head_width"], model["joint_width"], dtype=dtype)
+    switches = dict(model["denoiser"])
+    denoiser_input = _choice("model.denoiser.input", switches.pop("input"), ("raw", "l2"))
+    steps = config["diffusion"]["steps"]
+    denoiser = PairDenoiserConfig(width=model["joint_width"], levels=max(1000, steps), **switches)
+    schedule = make_schedule(config["diffusion"]["schedule"], steps)
+    return Settings(dual, denoiser, denoiser_input, schedule, dict(config["loss"]), dict(config["inference"]), dtype)
+
+
+def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task:
+    """The task of one phase, "contrastive" or "hybrid"."""
+    _choice("phases", phase, PHASES)
+    settings = make_settings(config, vocab_size)
+    return Task(
+        name=f"diffatr/{phase}",
+        init=partial(init, settings, phase),
+        loss=partial(loss, settings, phase),
+        predict=partial(predict, settings),
+        metrics=partial(metrics, settings),
+        partition_rules=RULES,
+        select="t2a/R@1+R@5+R@10",
+    )
+
+
+def init(settings: Settings, phase: str, key: Key, batch: Batch) -> dict[str, Any]:
+    """Fresh parameters and running statistics."""
+    keys = dict(zip(("dual", "denoiser_t2a", "denoiser_a2t"), jax.random.split(key, 3), strict=True))
+    variables = settings.dual.init(keys["dual"], batch["waveform"][:1], batch["text_ids"][:1], batch["text_mask"][:1], train=False)
+    params = {"dual": variables["params"]}
+    if phase == "hybrid":
+        pair, width = jnp.zeros((1, 2)), settings.denoiser.width
+        for name in ("denoiser_t2a", "denoiser_a2t"):
+            network = PairDenoiser(settings.denoiser)
+            params[name] = network.init(keys[name], pair, jnp.zeros(1, jnp.int32), jnp.zeros((1, width)), jnp.zeros((1, 2, width)))["params"]
+    return {"params": params, "model_state": {"batch_stats": variables["batch_stats"]}}
+
+
+def loss(settings: Settings, phase: str, params: Params, model_state: Any, batch: Batch, key: Key, *, axis_name: str | None = None):
+    """L_C in phase 1, w_C L_C + w_G (L_G^T2A + L_G^A2T) in phase 2 (unit weights by default), means over the local rows."""
+    options = settings.loss
+    dropout_key, augment_key, t2a_key, a2t_key = jax.random.split(key, 4)
+    dual = settings.dual.clone(axis_name=axis_name)
+    (audio, text), state = dual.apply(
+        {"params": params["dual"], **model_state},
+        batch["waveform"],
+        batch["text_ids"],
+        batch["text_mask"],
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": local_key(dropout_key, axis_name), "augment": local_key(augment_key, axis_name)},
+    )
+    rows = audio.shape[0]
+    offset = row_offset(rows, axis_name)
+    everyone = gather_batch({"audio": audio, "text": text, "clip": batch["clip_index"]}, axis_name)
+    text_to_audio, audio_to_text = cosine(text, everyone["audio"]), cosine(audio, everyone["text"])
+    ignore = same_clip_mask(batch["clip_index"], everyone["clip"], offset) if options["mask_same_audio"] else None
+
+    contrastive = jnp.mean(
+        symmetric_nt_xent(text_to_audio, audio_to_text, target_offset=offset, temperature=options["temperature"], ignore=ignore)
+    )
+    target = offset + jnp.arange(rows, dtype=jnp.int32)
+    reported = {"contrastive": contrastive, "batch_R@1": jnp.mean(jnp.argmax(text_to_audio, axis=1) == target, dtype=jnp.float32)}
+    if phase == "contrastive":
+        return contrastive, (state, reported)
+
+    def feature(x: Array) -> Array:
+        x = jax.lax.stop_gradient(x) if options["stop_gradient"] else x
+        return unit_rows(x) if settings.denoiser_input == "l2" else x
+
+    network = PairDenoiser(settings.denoiser, dtype=settings.dtype)
+    total = options["contrastive_weight"] * contrastive
+    pairs = {"t2a": (text, everyone["audio"], t2a_key), "a2t": (audio, everyone["text"], a2t_key)}
+    for name, (query, candidates, direction_key) in pairs.items():
+        generation = jnp.mean(
+            generation_loss(
+                lambda *inputs, name=name: network.apply({"params": params[f"denoiser_{name}"]}, *inputs),
+                settings.schedule,
+                example_keys(direction_key, rows, axis_name),
+                feature(query),
+                feature(candidates),
+                target,
+                logit_scale=options["logit_scale"],
+                negative_value=options["negative_value"],
+                valid=None if ignore is None else jnp.logical_not(ignore),
+            )
+        )
+        reported[f"generation_{name}"] = generation
+        total = total + options["generation_weight"] * generation
+    return total, (state, reported)
+
+
+def predict(settings: Settings, params: Params, model_state: Any, batch: Batch) -> dict[str, Array]:
+    """Joint embeddings of a batch of clips with all their captions: audio [b, D], text [b, c, D]."""
+    variables = {"params": params["dual"], **model_state}
+    ids, mask = batch["text_ids"], batch["text_mask"]  # [b, c, l]
+    text = settings.dual.apply(variables, ids.reshape(-1, ids.shape[-1]), mask.reshape(-1, mask.shape[-1]), method="encode_text")
+    audio = settings.dual.apply(variables, batch["waveform"], method="encode_audio")
+    return {"audio": audio, "text": text.reshape(*ids.shape[:2], -1)}
+
+
+def metrics(settings: Settings, params: Params, predictions: Mapping[str, np.ndarray], key: Key) -> dict[str, float]:
+    """Retrieval in both directions: by cosine, and in phase 2 also fused, with alpha and temperature chosen on these very predictions."""
+    ranking = rank(settings, params, predictions, key)
+    return ranking.summary()
+
+
+def _choice(key: str, value: str, allowed) -> str:
+    if value not in allowed:
+        raise UsageError(f"config key '{key}' is '{value}'; it takes one of {', '.join(allowed)}")
+    return value
