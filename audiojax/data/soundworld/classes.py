@@ -75,7 +75,7 @@ CLASSES = (
     _train("crickets", MIDDLE, "RF", tone.crickets),
     _train("hammer", MIDDLE, "PRF", impact.knocks, modes=(1850.0, 2930.0, 4310.0, 6100.0), ring=0.075, rate_hz=2.8, click=0.5),
     _sustained("waves", MIDDLE, "DBF", noise.waves),
-    _sustained("ship_horn", MIDDLE, "PDF", tone.horn, frequencies=(78.0, 98.0, 117.0), slope=0.9, breath=0.3, swell=0.25),
+    _sustained("ship_horn", MIDDLE, "PDF", tone.horn, frequencies=(110.0, 138.6, 164.8), slope=1.5, breath=0.15, swell=0.3),
     _train("alarm_beep", MIDDLE, "PRF", tone.beeps),
     _sustained("drill", MIDDLE, "PDF", motor.drill),
     _train("frog", MIDDLE, "PRF", voice.croak),

@@ -1,7 +1,7 @@
 """A scene as audio: events at their times, distance, room, background noise and the microphone of a domain.
 
 `studio` is a quiet, fairly dry room and a flat microphone. `field` is a livelier place with noise 16 to 26 dB below the sounds and a
-band-limited, coloured recorder. The events are the same in both. Absolute level carries nothing: every clip is scaled to a random peak below full scale.
+band-limited, coloured recorder. The events are the same in both. Absolute level carries nothing: every clip is scaled to a random peak.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ FAR_CUT = 1700.0  # Hz: air and obstacles take the highs
 
 @dataclass(frozen=True)
 class Acoustics:
-    """Ranges of one domain: reverberation in s, room amplitude of a sound at no stated distance, noise in dB below the sounds, band in Hz."""
+    """Ranges of one domain: reverberation in s, room amplitude at no stated distance, noise in dB below the sounds, band in Hz."""
 
     reverberation: tuple[float, float]
     share: float
@@ -30,8 +30,8 @@ class Acoustics:
 
 
 ACOUSTICS = {
-    "studio": Acoustics((0.6, 0.9), 0.15, (38.0, 48.0), None),
-    "field": Acoustics((0.9, 1.3), 0.25, (16.0, 26.0), (140.0, 5200.0)),
+    "studio": Acoustics((0.5, 0.75), 0.15, (38.0, 48.0), None),
+    "field": Acoustics((0.8, 1.1), 0.25, (16.0, 26.0), (140.0, 5200.0)),
 }
 
 
@@ -62,7 +62,7 @@ def render(scene: Scene, domain: str = "studio", sample_rate: int = 16_000) -> I
 
 def distance_mix(distance: str | None, share: float) -> tuple[float, float]:
     """Amplitudes (direct, reverberant) of unit energy: near is dry, far is mostly room, between them the domain's share."""
-    energy = {"near": 0.0, "far": 0.85}.get(distance, share**2)
+    energy = {"near": 0.0, "far": 0.75}.get(distance, share**2)
     return float(np.sqrt(1 - energy)), float(np.sqrt(energy))
 
 

@@ -4,8 +4,8 @@ A scene is one to three events in time-ordered groups; the members of a group so
 Specs know nothing of the domain: `studio` and `field` render and word the same scenes.
 
 Splits at size `base`: pretrain 8,000 (every class equally), train 6,000 (Zipf-like; tail classes in 5 to 20 clips; no unseen class),
-val 500 (seen classes equally), test 1,000 (every class equally; every second clip holds a class x attribute x relation that occurs nowhere else),
-unseen 320 (40 clips of each unseen class; datastore = train + unseen) and three splits of minimal pairs.
+val 500 (seen classes equally), test 1,000 (every class equally; every second clip holds a class x attribute x relation that occurs
+nowhere else), unseen 320 (40 clips of each unseen class; datastore = train + unseen) and three splits of minimal pairs.
 """
 
 import dataclasses

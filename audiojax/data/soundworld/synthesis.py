@@ -39,9 +39,10 @@ def tilt(wave: np.ndarray, sample_rate: int, slope: float) -> np.ndarray:
     """Spectrum tilted by `slope` dB per octave around 1 kHz, flat below 200 Hz and above 6 kHz."""
     if slope == 0.0:
         return wave
-    frequencies = np.fft.rfftfreq(len(wave), 1 / sample_rate)
+    size = len(wave) + sample_rate // 10  # room for the filter to ring before and after
+    frequencies = np.fft.rfftfreq(size, 1 / sample_rate)
     octaves = np.log2(np.clip(frequencies, 200.0, 6000.0) / 1000.0)
-    return np.fft.irfft(np.fft.rfft(wave) * 10 ** (slope * octaves / 20), len(wave))
+    return np.fft.irfft(np.fft.rfft(wave, size) * 10 ** (slope * octaves / 20), size)[: len(wave)]
 
 
 def unit_rms(wave: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ def engine(rng, rate, seconds, pitch, tempo):
     """A car engine: low harmonic hum with slow wobble and soft exhaust noise."""
     n = round(seconds * rate)
     track = 82 * pitch * (1 + 0.05 * s.wander(rng, n, rate, 2.5))
-    hum = s.periodic(track, rate, 0.9, 24, 0.8)
+    hum = s.periodic(track, rate, 0.8, 14, 0.8) * (1 + 0.35 * s.sine(track / 8, rate))
     exhaust = s.band(s.noise(rng, n), rate, 80, 700) * (0.6 + 0.4 * s.sine(track / 2, rate))
     return (hum + 0.25 * exhaust / exhaust.std()) * s.fade(n, rate, 0.12, 0.15)
 

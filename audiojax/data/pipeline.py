@@ -1,0 +1,241 @@
+"""From records to batches with Grain: the global order of examples is a pure function of the step.
+
+Examples are shuffled and repeated first, then transformed with a generator that belongs to the place in that endless stream, then cut into
+global batches, of which each process takes its block of consecutive rows. So 1, 2 or 4 processes see the same global batches, row by row,
+and a run that stopped after step s goes on by asking for step s.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from audiojax.data.transforms import ClipTransform
+from audiojax.errors import UsageError
+
+Example = Mapping[str, np.ndarray]
+
+
+def train_batches(
+    source: Any,
+    transform: ClipTransform,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    mode: str = "pairs",
+    captions: int | None = None,
+    threads: int = 4,
+    workers: int = 0,
+) -> grain.DatasetIterator:
+    """Endless batches of (clip, caption) examples: this process's rows of each global batch from `start_step` on.
+
+    Args:
+      source: records, random access.
+      transform: record and caption number -> example.
+      batch_size: rows of the global batch.
+      seed: of the order, of crops and of caption choice.
+      start_step: first global batch to give.
+      process_index, process_count: which rows are ours.
+      mode: "pairs": every caption of every clip is an example; "random": every clip is an example, with one caption drawn each time.
+      captions: a clip has, if all have equally many; None = counted (reads the whole source once).
+      threads: that decode, without workers.
+      workers: processes that decode; 0 = threads of this one, which is faster on few cores.
+
+    Returns:
+      a Grain iterator of dicts: waveform float32 [b, samples], text_ids int32 [b, l], text_mask bool [b, l], clip_index int32 [b],
+      example_id uint32 [b].
+
+    Raises:
+      UsageError: an unknown mode, an empty source, a batch that the processes do not divide.
+    """
+    examples = example_source(source, mode, captions)
+    return batches_of(
+        examples,
+        partial(_transform, transform=transform, random=True),
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        process_index=process_index,
+        process_count=process_count,
+        threads=threads,
+        workers=workers,
+        collate=transform.collate,
+        single_process=not transform.fixed_length,
+    )
+
+
+def eval_batches(
+    source: Any,
+    transform: ClipTransform,
+    *,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    mode: str = "pairs",
+    captions: int | None = None,
+    threads: int = 4,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Every example once, in order, without randomness; the last batch is filled with copies of the last example.
+
+    Args as for `train_batches`, but for mode: "pairs", or "clips": a row is a clip with all its captions, text_ids and text_mask being
+    [b, captions, l] (all clips must have equally many).
+
+    Yields:
+      this process's rows of each global batch, with "valid" bool [b], False on filling rows.
+    """
+    examples = example_source(source, mode, captions)
+    share = _share(batch_size, process_count)
+    padded = math.ceil(len(examples) / batch_size) * batch_size
+    rows = _EvalRows(examples, padded)
+    dataset = grain.MapDataset.source(rows).map(partial(_transform_eval, transform=transform))
+    dataset = _ProcessRows(dataset, batch_size, process_index, process_count, 0, padded // process_count)
+    dataset = dataset.batch(share, batch_fn=transform.collate)
+    yield from dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
+
+
+def batches_of(
+    examples: Any,
+    transform: Callable[[Any, np.random.Generator], Example],
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 4,
+    workers: int = 0,
+    collate: Callable[[Sequence[Example]], Example] | None = None,
+    single_process: bool = False,
+) -> grain.DatasetIterator:
+    """Endless batches of any random-access source; see `train_batches`.
+
+    Args:
+      transform: (item, generator) -> example; the generator depends on the seed and the place in the global stream alone.
+      collate: examples -> batch; default stacks every key.
+      single_process: examples have lengths that only the whole batch decides, so several processes are an error.
+    """
+    if len(examples) == 0:
+        raise UsageError("the training data hold no example")
+    share = _share(batch_size, process_count)
+    if single_process and process_count > 1:
+        raise UsageError("clips of several lengths (data.seconds is a list) need one process: give one length")
+    dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().random_map(transform)
+    dataset = _ProcessRows(dataset, batch_size, process_index, process_count, start_step, len(dataset) // process_count)
+    dataset = dataset.batch(share, drop_remainder=True, batch_fn=collate)
+    iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 if workers else max(4, threads)))
+    if workers:
+        if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
+            flags.FLAGS.mark_as_parsed()
+        iterable = iterable.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=workers))
+    return iter(iterable)
+
+
+def example_source(source: Any, mode: str, captions: int | None = None) -> "ExampleSource":
+    """The (clip, caption) examples of a source of records.
+
+    Args:
+      mode: "pairs" | "random" | "clips".
+      captions: of each clip; None = counted.
+    """
+    if mode not in ("pairs", "random", "clips"):
+        raise UsageError(f"data mode '{mode}': takes pairs, random or clips")
+    if len(source) == 0:
+        raise UsageError("the data source is empty")
+    if mode == "pairs":
+        counts = np.full(len(source), captions) if captions else np.array([len(source[i]["captions"]) for i in range(len(source))])
+    else:
+        counts = np.ones(len(source), np.int64)
+    return ExampleSource(source, mode, np.concatenate([[0], np.cumsum(counts)]), captions)
+
+
+class ExampleSource:
+    """Random access to {"record", "clip_index", "caption"}; caption is a number, None = draw one, -1 = all."""
+
+    def __init__(self, source: Any, mode: str, starts: np.ndarray, captions: int | None) -> None:
+        self.source, self.mode, self.starts, self.captions = source, mode, starts, captions
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        clip = int(np.searchsorted(self.starts, index, side="right")) - 1
+        record = self.source[clip]
+        found = len(record["captions"])
+        if found == 0 or (self.captions is not None and self.mode != "random" and found != self.captions):
+            raise UsageError(f"clip '{record['id']}' has {found} captions, {self.captions or 'at least one'} expected (data.captions)")
+        caption = {"pairs": index - int(self.starts[clip]), "random": None, "clips": -1}[self.mode]
+        return {"record": record, "clip_index": clip, "caption": caption}
+
+
+class MemorySource:
+    """A source that keeps the records it has read; for sets whose int16 clips fit in memory."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.records: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Any:
+        record = self.records.get(index)
+        if record is None:
+            record = self.records[index] = self.source[index]
+        return record
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "records": {}}  # a worker process fills its own
+
+
+class _ProcessRows(grain.MapDataset):
+    """Rows of this process: a block of each global batch, from a step on."""
+
+    def __init__(self, parent: grain.MapDataset, batch_size: int, index: int, count: int, start_step: int, length: int) -> None:
+        super().__init__(parent)
+        self._share, self._batch_size = batch_size // count, batch_size
+        self._first = start_step * batch_size + index * self._share
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch, row = divmod(index, self._share)
+        return self._parent[self._first + batch * self._batch_size + row]
+
+
+class _EvalRows:
+    """Examples and a flag; indices beyond the end repeat the last example with the flag off."""
+
+    def __init__(self, examples: ExampleSource, padded: int) -> None:
+        self.examples, self.padded = examples, padded
+
+    def __len__(self) -> int:
+        return self.padded
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Any], bool]:
+        return self.examples[min(index, len(self.examples) - 1)], index < len(self.examples)
+
+
+def _transform(item: Mapping[str, Any], rng: np.random.Generator, *, transform: ClipTransform, random: bool) -> Example:
+    return transform(item["record"], item["clip_index"], item["caption"], rng if random else None)
+
+
+def _transform_eval(item: tuple[Mapping[str, Any], bool], *, transform: ClipTransform) -> Example:
+    example, valid = item
+    return {**transform(example["record"], example["clip_index"], example["caption"], None), "valid": np.bool_(valid)}
+
+
+def _share(batch_size: int, process_count: int) -> int:
+    if batch_size < 1 or batch_size % process_count:
+        raise UsageError(f"batch_size {batch_size} is not divisible by {process_count} processes")
+    return batch_size // process_count

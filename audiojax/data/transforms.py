@@ -1,0 +1,107 @@
+"""One record and one caption -> one example, on the host: length policy and tokens. Everything random comes from the generator given.
+
+No jax here: worker processes import this file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soxr
+from jaxtyping import Float, Int16
+
+from audiojax.errors import UsageError
+
+CAPTIONS_A_CLIP = 256  # example_id = clip_index * CAPTIONS_A_CLIP + caption number
+
+
+@dataclass(frozen=True)
+class ClipTransform:
+    """Turns records into examples.
+
+    Attributes:
+      tokenizer: has `.encode(list[str], max_length) -> (ids int32 [n, l], mask bool [n, l])`.
+      sample_rate: Hz of the waveforms that the model takes; other rates are resampled.
+      seconds: length of every waveform; a tuple of lengths (buckets) gives each batch the smallest one that holds its longest clip.
+      padding: of shorter clips: "zero" | "repeat".
+      max_tokens: of a caption.
+    """
+
+    tokenizer: Any
+    sample_rate: int
+    seconds: float | tuple[float, ...]
+    padding: str = "zero"
+    max_tokens: int = 48
+
+    def __post_init__(self) -> None:
+        if self.padding not in ("zero", "repeat"):
+            raise UsageError(f"data.padding='{self.padding}': takes zero or repeat")
+        if min(self.lengths) < 1:
+            raise UsageError(f"data.seconds={self.seconds} at {self.sample_rate} Hz is less than a sample")
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Waveform lengths in samples, ascending."""
+        seconds = self.seconds if isinstance(self.seconds, (tuple, list)) else (self.seconds,)
+        return tuple(sorted(round(s * self.sample_rate) for s in seconds))
+
+    @property
+    def fixed_length(self) -> bool:
+        """Whether every batch has the same waveform length."""
+        return len(self.lengths) == 1
+
+    def __call__(
+        self, record: Mapping[str, Any], clip_index: int, caption: int | None, rng: np.random.Generator | None = None
+    ) -> dict[str, np.ndarray]:
+        """The example of a record.
+
+        Args:
+          caption: number of the caption; None draws one with `rng`; -1 takes all, and text leaves get a leading axis.
+          rng: crops start anywhere; None = at the start of the clip.
+        """
+        captions = record["captions"]
+        if caption is None:
+            caption = int(rng.integers(len(captions))) if rng is not None else 0
+        chosen = list(captions) if caption == -1 else [captions[caption]]
+        ids, mask = self.tokenizer.encode(chosen, self.max_tokens)
+        if caption != -1:
+            ids, mask = ids[0], mask[0]
+        waveform = to_float(record["audio"])
+        if record["sample_rate"] != self.sample_rate:
+            waveform = soxr.resample(waveform, record["sample_rate"], self.sample_rate)
+        length = next((n for n in self.lengths if n >= len(waveform)), self.lengths[-1])
+        return {
+            "waveform": fit_length(waveform, length, self.padding, rng),
+            "text_ids": np.asarray(ids, np.int32),
+            "text_mask": np.asarray(mask, bool),
+            "clip_index": np.int32(clip_index),
+            "example_id": np.uint32(clip_index * CAPTIONS_A_CLIP + max(caption, 0)),
+        }
+
+    def collate(self, examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """A batch: every key stacked, waveforms brought to the longest one's length."""
+        length = max(len(example["waveform"]) for example in examples)
+        batch = {name: np.stack([example[name] for example in examples]) for name in examples[0] if name != "waveform"}
+        batch["waveform"] = np.stack([fit_length(example["waveform"], length, self.padding) for example in examples])
+        return batch
+
+
+def to_float(audio: Int16[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """int16 samples as float32 in [-1, 1)."""
+    return np.asarray(audio).astype(np.float32) / np.float32(32768)
+
+
+def fit_length(
+    waveform: Float[np.ndarray, " n"], length: int, padding: str = "zero", rng: np.random.Generator | None = None
+) -> Float[np.ndarray, " length"]:
+    """Exactly `length` samples: longer clips are cropped (anywhere with `rng`, else from the start), shorter ones are padded at the end."""
+    excess = len(waveform) - length
+    if excess > 0:
+        start = int(rng.integers(excess + 1)) if rng is not None else 0
+        return waveform[start : start + length]
+    if excess == 0:
+        return waveform
+    if padding == "repeat" and len(waveform):
+        return np.resize(waveform, length)
+    return np.pad(waveform, (0, -excess))
