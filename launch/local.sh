@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# bash launch/local.sh -n N [--dry-run] -- COMMAND [ARGUMENT ...]
+#
+# Runs N processes of the command on this machine as one job of jax.distributed, for example
+#
+#   bash launch/local.sh -n 2 -- audiojax train --config configs/diffatr/soundworld.py --workdir runs/two
+#
+# Every line of output carries its process number. When one process fails, the others get SIGTERM (a training run then saves and
+# ends), and the exit code is that of the first failure. Where the machine has N or more GPUs, each process gets an equal share of them;
+# otherwise the processes share the CPU.
+#
+#   -n N         number of processes, 1 to 256
+#   --port P     port of process 0 on 127.0.0.1 (default: a free one)
+#   --grace S    seconds from SIGTERM to SIGKILL (default: 60)
+#   --dry-run    print what each process would run, do nothing
+#   -h, --help   this text
+set -euo pipefail
+# shellcheck source=launch/setup_env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+
+count="" port="" grace=60 dry=""
+while [ $# -gt 0 ]; do
+    case "$1" in
+    -h | --help)
+        usage "$0"
+        exit 0
+        ;;
+    -n | --port | --grace)
+        [ $# -gt 1 ] || fail "$1 needs a value; see $0 -h" 2
+        case "$1" in -n) count="$2" ;; --port) port="$2" ;; --grace) grace="$2" ;; esac
+        shift 2
+        ;;
+    --dry-run)
+        dry=yes
+        shift
+        ;;
+    --)
+        shift
+        break
+        ;;
+    *) fail "unknown flag '$1': the command comes after --; see $0 -h" 2 ;;
+    esac
+done
+for value in "${count:-none}" "${port:-1}" "$grace"; do
+    case "$value" in '' | *[!0-9]*) fail "-n, --port and --grace take whole numbers, and -n is needed; see $0 -h" 2 ;; esac
+done
+[ "$count" -ge 1 ] && [ "$count" -le 256 ] || fail "-n $count: between 1 and 256 processes" 2
+[ $# -gt 0 ] || fail "no command: write it after --, as in -- audiojax train ...; see $0 -h" 2
+
+[ -d "$AUDIOJAX_VENV/bin" ] && PATH="$AUDIOJAX_VENV/bin:$PATH"
+command -v "$1" >/dev/null 2>&1 || fail "$1: command not found; bash launch/demo.sh sets audiojax up" 2
+gpus=0
+if [ "${JAX_PLATFORMS:-}" != cpu ] && command -v nvidia-smi >/dev/null 2>&1; then
+    gpus="$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)"
+fi
+[ "$gpus" -eq 0 ] || [ "$gpus" -ge "$count" ] || fail "-n $count, but there are $gpus GPUs: use fewer processes, or JAX_PLATFORMS=cpu" 2
+if [ -z "$port" ]; then
+    port="$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"
+fi
+
+# settings RANK: the environment of one process, as words for env(1).
+settings() {
+    local share first
+    printf '%s\n' "AUDIOJAX_COORDINATOR=127.0.0.1:$port" "AUDIOJAX_NUM_PROCESSES=$count" "AUDIOJAX_PROCESS_ID=$1"
+    if [ "$gpus" -gt 0 ]; then
+        share=$((gpus / count))
+        first=$(($1 * share))
+        printf 'CUDA_VISIBLE_DEVICES=%s\n' "$(seq -s, "$first" $((first + share - 1)))"
+    fi
+}
+
+if [ -n "$dry" ]; then
+    for ((rank = 0; rank < count; rank++)); do
+        echo "[$rank] $(settings "$rank" | tr '\n' ' ')$*"
+    done
+    exit 0
+fi
+
+pipes="$(mktemp -d)"
+pids=()
+printers=()
+code=0
+
+# stop_all: SIGTERM, then SIGKILL after the grace, to every process group that is left.
+stop_all() {
+    local pid deadline=$((SECONDS + grace))
+    for pid in ${pids[@]+"${pids[@]}"}; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+    for pid in ${pids[@]+"${pids[@]}"}; do
+        while kill -0 "$pid" 2>/dev/null && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.1; done
+        kill -KILL -- "-$pid" 2>/dev/null || true
+    done
+    pids=()
+}
+
+# finish CODE: ends the job; the printers end by themselves when the processes have closed their pipes.
+finish() {
+    trap - INT TERM
+    stop_all
+    wait ${printers[@]+"${printers[@]}"} 2>/dev/null || true
+    rm -rf "$pipes"
+    exit "$1"
+}
+trap 'say "$(basename "$0"): stopping all processes"; finish 130' INT
+trap 'say "$(basename "$0"): stopping all processes"; finish 143' TERM
+
+for ((rank = 0; rank < count; rank++)); do
+    mkfifo "$pipes/$rank"
+    awk -v rank="[$rank] " '{ print rank $0; fflush() }' <"$pipes/$rank" &
+    printers+=($!)
+done
+set -m # each process leads a group of its own, so that its children end with it
+for ((rank = 0; rank < count; rank++)); do
+    words=()
+    while IFS= read -r word; do words+=("$word"); done < <(settings "$rank")
+    env "${words[@]}" "$@" >"$pipes/$rank" 2>&1 </dev/null &
+    pids+=($!)
+done
+set +m
+
+while [ ${#pids[@]} -gt 0 ]; do
+    left=()
+    for pid in "${pids[@]}"; do
+        if kill -0 "$pid" 2>/dev/null; then
+            left+=("$pid")
+        else
+            wait "$pid" 2>/dev/null && status=0 || status=$?
+            if [ "$status" -ne 0 ] && [ "$code" -eq 0 ]; then
+                code=$status
+                say "$(basename "$0"): a process ended with code $code, stopping the others"
+            fi
+        fi
+    done
+    pids=(${left[@]+"${left[@]}"})
+    [ "$code" -eq 0 ] || finish "$code"
+    [ ${#pids[@]} -eq 0 ] || sleep 0.2
+done
+finish 0

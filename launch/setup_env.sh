@@ -1,0 +1,103 @@
+# shellcheck shell=bash
+# Shared set-up of the launch scripts: source it, then call `audiojax_setup EXTRA`.
+#
+# It finds Python 3.11 to 3.13, makes .venv beside the package and installs audiojax there, with uv where that is found and with pip
+# otherwise. A stamp inside .venv (a checksum of setup.py, then one line per extra) lets the next call end at once.
+# AUDIOJAX_PYTHON names an interpreter to use; AUDIOJAX_VENV another folder than .venv.
+
+AUDIOJAX_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+AUDIOJAX_VENV="${AUDIOJAX_VENV:-$AUDIOJAX_ROOT/.venv}"
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "$(basename "$0"): $1"
+    exit "${2:-1}"
+}
+
+# usage FILE: prints the comment block at the top of a script, which is its -h text.
+usage() { awk 'NR > 1 && !/^#/ { exit } NR > 1 && !/^#SBATCH/ { sub(/^# ?/, ""); print }' "$1"; }
+
+is_supported() {
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
+}
+
+# find_python: prints the first supported interpreter, and fails when there is none.
+find_python() {
+    local candidate
+    if [ -n "${AUDIOJAX_PYTHON:-}" ]; then
+        is_supported "$AUDIOJAX_PYTHON" || fail "AUDIOJAX_PYTHON=$AUDIOJAX_PYTHON is not a working Python 3.11, 3.12 or 3.13"
+        printf '%s\n' "$AUDIOJAX_PYTHON"
+        return 0
+    fi
+    for candidate in python3 python3.12 python3.13 python3.11 python; do
+        if command -v "$candidate" >/dev/null 2>&1 && is_supported "$candidate"; then
+            command -v "$candidate"
+            return 0
+        fi
+    done
+    return 1
+}
+
+has_uv() { [ -z "${AUDIOJAX_NO_UV:-}" ] && uv --version >/dev/null 2>&1; }
+
+make_venv() {
+    local python
+    if [ -e "$AUDIOJAX_VENV" ]; then
+        is_supported "$AUDIOJAX_VENV/bin/python" && return 0
+        fail "$AUDIOJAX_VENV is not a working environment with Python 3.11 to 3.13: remove it (rm -r '$AUDIOJAX_VENV') and run this again"
+    fi
+    if ! python="$(find_python)"; then
+        has_uv || fail "no Python 3.11, 3.12 or 3.13 was found. Install one (Debian, Ubuntu: sudo apt-get install python3 python3-venv; macOS: brew install python@3.12), or install uv, which brings its own; or name one: AUDIOJAX_PYTHON=/path/to/python3.12"
+        python="3.12" # uv downloads it
+    fi
+    if has_uv; then
+        say "Making $AUDIOJAX_VENV with uv ($python)"
+        uv venv --quiet --seed --python "$python" "$AUDIOJAX_VENV" || fail "uv could not make $AUDIOJAX_VENV"
+    else
+        say "Making $AUDIOJAX_VENV with $python"
+        if ! "$python" -m venv "$AUDIOJAX_VENV"; then
+            rm -rf "$AUDIOJAX_VENV"
+            fail "$python cannot make environments. On Debian and Ubuntu: sudo apt-get install python3-venv, then run this again"
+        fi
+    fi
+}
+
+# is_installed STAMP CHECKSUM EXTRA: whether the stamp has this checksum and lists the extra ("" is always listed).
+is_installed() {
+    [ -f "$1" ] && [ "$(head -n 1 "$1")" = "$2" ] && { [ -z "$3" ] || grep -qx "$3" "$1"; }
+}
+
+# audiojax_setup EXTRA: afterwards $AUDIOJAX_VENV/bin has python and audiojax, with that extra of setup.py ("" for none).
+audiojax_setup() {
+    local stamp="$AUDIOJAX_VENV/audiojax-installed" extra="$1" python="$AUDIOJAX_VENV/bin/python" checksum spec started=$SECONDS
+    make_venv
+    checksum="$(cksum <"$AUDIOJAX_ROOT/setup.py")"
+    is_installed "$stamp" "$checksum" "$extra" && return 0
+    spec="$AUDIOJAX_ROOT${extra:+[$extra]}"
+    say "Installing audiojax and its packages (the first time downloads about 330 MB)"
+    if has_uv; then
+        uv pip install --python "$python" --editable "$spec" || fail "the installation failed; the lines above say why"
+    else
+        "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null 2>&1 ||
+            fail "$AUDIOJAX_VENV has no pip: remove it (rm -r '$AUDIOJAX_VENV') and run this again"
+        "$python" -m pip install --disable-pip-version-check --editable "$spec" || fail "the installation failed; the lines above say why"
+    fi
+    if is_installed "$stamp" "$checksum" ""; then
+        printf '%s\n' "$extra" >>"$stamp"
+    else
+        printf '%s\n' "$checksum" "$extra" >"$stamp"
+    fi
+    say "Set up in $((SECONDS - started)) s"
+}
+
+# audiojax_plan EXTRA: says what audiojax_setup would do.
+audiojax_plan() {
+    local with="pip"
+    has_uv && with="uv"
+    if is_installed "$AUDIOJAX_VENV/audiojax-installed" "$(cksum <"$AUDIOJAX_ROOT/setup.py")" "$1"; then
+        echo "use the environment $AUDIOJAX_VENV"
+    else
+        echo "make $AUDIOJAX_VENV where it is missing, and install audiojax${1:+[$1]} into it with $with"
+    fi
+}
