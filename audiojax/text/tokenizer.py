@@ -1,0 +1,136 @@
+"""Text to static-shape token ids. Host only: no jax, no network, safe to pickle and to call from several threads."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from audiojax.errors import UsageError
+
+SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A fast tokenizer of the transformers package with one batched call; build it with `train` or `load`.
+
+    Attributes:
+      backend: the transformers tokenizer, without padding or truncation of its own.
+      closing: special tokens that end every sequence ([SEP] for BERT: 1); truncation keeps them.
+    """
+
+    backend: Any
+    closing: int
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Tokenizer":
+        """Opens a folder in Hugging Face format (tokenizer.json, or an older vocab.txt, beside tokenizer_config.json), offline.
+
+        Raises:
+          UsageError: no such folder, no tokenizer in it, or a tokenizer without a padding token.
+        """
+        from transformers import AutoTokenizer
+
+        if not Path(folder).is_dir():
+            raise UsageError(f"{folder}: no such folder; a tokenizer is a folder with tokenizer.json and tokenizer_config.json")
+        try:
+            backend = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        except Exception as error:  # the package raises OSError, ValueError, KeyError, or an error of its parser
+            raise UsageError(f"{folder}: no tokenizer can be read here ({str(error).splitlines()[0]})") from error
+        if not backend.is_fast or backend.pad_token_id is None:
+            raise UsageError(f"{folder}: the tokenizer needs a fast (tokenizer.json) form and a padding token")
+        return cls._wrap(backend)
+
+    @classmethod
+    def train(cls, captions: Iterable[str], vocab_size: int) -> "Tokenizer":
+        """Learns a lower-casing BERT WordPiece vocabulary; the same captions give the same vocabulary.
+
+        Args:
+          captions: training texts, as `clean_caption` returns them.
+          vocab_size: number of entries, the five special tokens included; few captions may give fewer, and every single letter is kept.
+        """
+        from tokenizers import Tokenizer as Engine
+        from tokenizers import decoders, models, processors
+        from transformers import BertTokenizerFast
+
+        vocabulary = _learn_wordpieces(list(captions), vocab_size)
+        engine = Engine(models.WordPiece(vocab=vocabulary, unk_token=SPECIAL["unk_token"]))
+        engine.normalizer, engine.pre_tokenizer = _bert_splitting()
+        engine.decoder = decoders.WordPiece(prefix="##")
+        ends = [(token, vocabulary[token]) for token in (SPECIAL["cls_token"], SPECIAL["sep_token"])]
+        engine.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
+        )
+        return cls._wrap(BertTokenizerFast(tokenizer_object=engine, **SPECIAL))
+
+    @classmethod
+    def _wrap(cls, backend: Any) -> "Tokenizer":
+        backend.backend_tokenizer.no_padding()
+        backend.backend_tokenizer.no_truncation()
+        special = backend.backend_tokenizer.encode("a").special_tokens_mask
+        content = [i for i, flag in enumerate(special) if not flag]
+        return cls(backend, len(special) - 1 - content[-1])
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows that a word table needs: every id that `encode` returns is below it."""
+        return max(self.backend.get_vocab().values()) + 1
+
+    @property
+    def pad_id(self) -> int:
+        """Id at the positions where the mask is False."""
+        return self.backend.pad_token_id
+
+    def encode(self, texts: Sequence[str], max_length: int) -> tuple[Int[np.ndarray, "n l"], Bool[np.ndarray, "n l"]]:
+        """Returns (ids int32, mask bool, True = token), padded on the right or cut to `max_length` tokens, special tokens kept.
+
+        Raises:
+          UsageError: a text that is empty, blank or no string; or a max_length without room for a token.
+        """
+        for i, text in enumerate(texts):
+            if not isinstance(text, str) or not text.strip():
+                raise UsageError(f"text {i} of {len(texts)} is empty: {text!r}")
+        if max_length < self.closing + 2:
+            raise UsageError(f"max_length {max_length} leaves no room for text between the special tokens")
+        ids = np.full((len(texts), max_length), self.pad_id, np.int32)
+        mask = np.zeros((len(texts), max_length), bool)
+        for i, encoding in enumerate(self.backend.backend_tokenizer.encode_batch(list(texts))):
+            row = encoding.ids
+            if len(row) > max_length:
+                row = row[: max_length - self.closing] + row[len(row) - self.closing :]
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = True
+        return ids, mask
+
+    def save(self, folder: str | Path) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, which `load` and transformers' AutoTokenizer open."""
+        self.backend.save_pretrained(str(folder))
+
+
+def _bert_splitting() -> tuple[Any, Any]:
+    """How BERT prepares text before WordPiece: (lower-casing normaliser, splitter at white space and punctuation)."""
+    from tokenizers import normalizers, pre_tokenizers
+
+    return normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+
+
+def _learn_wordpieces(captions: list[str], vocab_size: int) -> dict[str, int]:
+    """token -> id. The library numbers the pieces inside words in hash order, and breaks ties by number; naming them first pins both."""
+    from tokenizers import Tokenizer as Engine
+    from tokenizers import models, trainers
+
+    engine = Engine(models.WordPiece(unk_token=SPECIAL["unk_token"]))
+    engine.normalizer, engine.pre_tokenizer = _bert_splitting()
+    texts = {engine.normalizer.normalize_str(caption) for caption in captions}
+    words = {word for text in texts for word, _ in engine.pre_tokenizer.pre_tokenize_str(text)}
+    if not words:
+        raise UsageError("no captions to learn a vocabulary from")
+    inner = sorted({f"##{character}" for word in words for character in word[1:]})
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=[*SPECIAL.values(), *inner], limit_alphabet=2**20, show_progress=False
+    )
+    engine.train_from_iterator(captions, trainer)
+    return engine.get_vocab()
