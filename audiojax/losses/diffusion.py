@@ -19,12 +19,12 @@ def mean_squared_error(
 
     The mask has the full shape of the target; broadcast it explicitly.
     """
-    error = jnp.square(prediction.astype(jnp.float32) - target.astype(jnp.float32)).reshape(target.shape[0], -1)
+    error = (prediction.astype(jnp.float32) - target.astype(jnp.float32)).reshape(target.shape[0], -1)
     if mask is None:
-        return jnp.mean(error, axis=1)
+        return jnp.mean(jnp.square(error), axis=1)
     kept = mask.reshape(target.shape[0], -1)
     count = jnp.sum(kept, axis=1).astype(jnp.float32)
-    return jnp.sum(jnp.where(kept, error, 0.0), axis=1) / jnp.maximum(count, 1.0)
+    return jnp.sum(jnp.square(jnp.where(kept, error, 0.0)), axis=1) / jnp.maximum(count, 1.0)
 
 
 def denoising_loss(
