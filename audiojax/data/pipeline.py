@@ -44,7 +44,8 @@ def train_batches(
       start_step: first global batch to give.
       process_index, process_count: which rows are ours.
       mode: "pairs": every caption of every clip is an example; "random": every clip is an example, with one caption drawn each time.
-      captions: a clip has, if all have equally many; None = counted (reads the whole source once).
+      captions: a clip has, if all have equally many; None = counted, which reads the source once
+        unless it has `captions(i)`.
       threads: that decode, without workers.
       workers: processes that decode; 0 = threads of this one, which is faster on few cores.
 
@@ -149,10 +150,14 @@ def example_source(source: Any, mode: str, captions: int | None = None) -> "Exam
     if len(source) == 0:
         raise UsageError("the data source is empty")
     if mode == "pairs":
-        counts = np.full(len(source), captions) if captions else np.array([len(source[i]["captions"]) for i in range(len(source))])
+        counts = np.full(len(source), captions) if captions else np.array([len(_captions(source, i)) for i in range(len(source))])
     else:
         counts = np.ones(len(source), np.int64)
     return ExampleSource(source, mode, np.concatenate([[0], np.cumsum(counts)]), captions)
+
+
+def _captions(source: Any, index: int) -> Sequence[str]:
+    return source.captions(index) if callable(getattr(source, "captions", None)) else source[index]["captions"]
 
 
 class ExampleSource:
@@ -163,6 +168,9 @@ class ExampleSource:
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    def __repr__(self) -> str:  # Grain checkpoints compare this text
+        return f"ExampleSource({self.mode}, {len(self)} examples of {self.source!r})"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = int(np.searchsorted(self.starts, index, side="right")) - 1
@@ -189,6 +197,9 @@ class MemorySource:
         if record is None:
             record = self.records[index] = self.source[index]
         return record
+
+    def __repr__(self) -> str:  # Grain checkpoints compare this text
+        return f"MemorySource({self.source!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {"source": self.source, "records": {}}  # a worker process fills its own

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import soxr
 from jaxtyping import Float, Int16
 
+from audiojax.audio import io, lengths
 from audiojax.errors import UsageError
 
 CAPTIONS_A_CLIP = 256  # example_id = clip_index * CAPTIONS_A_CLIP + caption number
@@ -24,7 +24,7 @@ class ClipTransform:
       tokenizer: has `.encode(list[str], max_length) -> (ids int32 [n, l], mask bool [n, l])`.
       sample_rate: Hz of the waveforms that the model takes; other rates are resampled.
       seconds: length of every waveform; a tuple of lengths (buckets) gives each batch the smallest one that holds its longest clip.
-      padding: of shorter clips: "zero" | "repeat".
+      padding: of shorter clips: "zero" | "repeat" | "repeat_cut", see `audiojax.audio.lengths.fit`.
       max_tokens: of a caption.
     """
 
@@ -35,8 +35,8 @@ class ClipTransform:
     max_tokens: int = 48
 
     def __post_init__(self) -> None:
-        if self.padding not in ("zero", "repeat"):
-            raise UsageError(f"data.padding='{self.padding}': takes zero or repeat")
+        if self.padding not in ("zero", "repeat", "repeat_cut"):
+            raise UsageError(f"data.padding='{self.padding}': takes zero, repeat or repeat_cut")
         if min(self.lengths) < 1:
             raise UsageError(f"data.seconds={self.seconds} at {self.sample_rate} Hz is less than a sample")
 
@@ -67,12 +67,12 @@ class ClipTransform:
         ids, mask = self.tokenizer.encode(chosen, self.max_tokens)
         if caption != -1:
             ids, mask = ids[0], mask[0]
-        waveform = to_float(record["audio"])
-        if record["sample_rate"] != self.sample_rate:
-            waveform = soxr.resample(waveform, record["sample_rate"], self.sample_rate)
+        if len(record["audio"]) == 0:
+            raise UsageError(f"clip '{record['id']}' has no samples: check the data set")
+        waveform = io.resample(to_float(record["audio"]), record["sample_rate"], self.sample_rate)
         length = next((n for n in self.lengths if n >= len(waveform)), self.lengths[-1])
         return {
-            "waveform": fit_length(waveform, length, self.padding, rng),
+            "waveform": self._fit(waveform, length, rng),
             "text_ids": np.asarray(ids, np.int32),
             "text_mask": np.asarray(mask, bool),
             "clip_index": np.int32(clip_index),
@@ -83,25 +83,13 @@ class ClipTransform:
         """A batch: every key stacked, waveforms brought to the longest one's length."""
         length = max(len(example["waveform"]) for example in examples)
         batch = {name: np.stack([example[name] for example in examples]) for name in examples[0] if name != "waveform"}
-        batch["waveform"] = np.stack([fit_length(example["waveform"], length, self.padding) for example in examples])
+        batch["waveform"] = np.stack([self._fit(example["waveform"], length, None) for example in examples])
         return batch
+
+    def _fit(self, waveform: Float[np.ndarray, " n"], length: int, rng: np.random.Generator | None) -> Float[np.ndarray, " length"]:
+        return lengths.fit(waveform, length, short=self.padding, at="start" if rng is None else "random", rng=rng)
 
 
 def to_float(audio: Int16[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """int16 samples as float32 in [-1, 1)."""
     return np.asarray(audio).astype(np.float32) / np.float32(32768)
-
-
-def fit_length(
-    waveform: Float[np.ndarray, " n"], length: int, padding: str = "zero", rng: np.random.Generator | None = None
-) -> Float[np.ndarray, " length"]:
-    """Exactly `length` samples: longer clips are cropped (anywhere with `rng`, else from the start), shorter ones are padded at the end."""
-    excess = len(waveform) - length
-    if excess > 0:
-        start = int(rng.integers(excess + 1)) if rng is not None else 0
-        return waveform[start : start + length]
-    if excess == 0:
-        return waveform
-    if padding == "repeat" and len(waveform):
-        return np.resize(waveform, length)
-    return np.pad(waveform, (0, -excess))

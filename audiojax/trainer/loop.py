@@ -1,0 +1,328 @@
+"""The loop that trains one phase of any paper.
+
+  result = fit(task, phase, workdir=..., train_data=..., eval_data=..., init_batch=..., init_params=..., init_model_state=..., on_eval=...)
+
+A paper of two phases is two calls, the second with `init_params=result.params`. A call on a workdir that has checkpoints of the phase goes
+on after the newest one, and a finished phase returns at once with its chosen parameters.
+
+SIGTERM and SIGINT finish the step, save, and raise `RunInterrupted`, whose exit code is 128 + the signal's number (143, 130).
+"""
+
+import dataclasses
+import os
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from audiojax.errors import AudiojaxError, UsageError
+from audiojax.papers.task import Task
+from audiojax.trainer.checkpoint import SELECT, Checkpoints, Restored, state_digest
+from audiojax.trainer.evaluate import evaluate
+from audiojax.trainer.interrupt import RunInterrupted, Signals
+from audiojax.trainer.layout import Layout, check_batch_size, make_layout, place, put_batch, shardings_of, wrap_predict, wrap_step
+from audiojax.trainer.log import Writer
+from audiojax.trainer.optim import Optimizer, make_optimizer
+from audiojax.trainer.partition import flat_paths, from_paths, merge_params, split_params
+from audiojax.trainer.progress import Bar, Meter
+from audiojax.trainer.settings import Phase
+from audiojax.trainer.state import TrainState, create_state
+from audiojax.trainer.step import make_train_step
+from audiojax.typing import Params
+
+Data = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
+OnEval = Callable[[int, Mapping[str, np.ndarray], Writer], None]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a phase leaves behind.
+
+    Attributes:
+      params, model_state: the whole tree of the chosen step, on the layout of the phase.
+      step: the chosen step: the best evaluated one, or the last.
+      choice: "raw" | "ema".
+      metrics: of the chosen step, {} without evaluation.
+      skipped: steps of the whole phase that were skipped.
+    """
+
+    params: Params
+    model_state: Any
+    step: int
+    choice: str
+    metrics: Mapping[str, float]
+    skipped: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One phase set up: everything fixed that the loop needs."""
+
+    task: Task
+    phase: Phase
+    layout: Layout
+    optimizer: Optimizer
+    create: Any  # (trainable, model_state) -> TrainState
+    target: Any  # TrainState of shapes
+    shardings: Any  # of the state
+    frozen: Params  # placed
+    frozen_shardings: Any
+    predict: Any
+
+
+def fit(
+    task: Task,
+    phase: Phase,
+    *,
+    workdir: str | os.PathLike,
+    train_data: Data,
+    init_batch: Mapping[str, np.ndarray],
+    eval_data: Callable[[], Iterable[Mapping[str, np.ndarray]]] | None = None,
+    init_params: Params | None = None,
+    init_model_state: Any = None,
+    on_eval: OnEval | None = None,
+    console: Console | None = None,
+) -> FitResult:
+    """Trains a phase to its end, from its newest checkpoint if there is one.
+
+    Args:
+      task, phase: what and how.
+      workdir: receives checkpoints/<phase name>/, metrics.csv and tensorboard/<phase name>/.
+      train_data: start step -> iterator over this process's rows of each global batch from that step on; a pure function of the step.
+        A Grain iterator is saved with the state.
+      init_batch: a batch of any size for `task.init`, which sees shapes only.
+      eval_data: () -> this process's evaluation batches.
+      init_params: parameters to start from; those missing here are initialised, others than the task's are an error.
+      init_model_state: running statistics to start from.
+      on_eval: (step, predictions, writer), called on process 0 after each evaluation.
+      console: where the bar goes; default stderr.
+
+    Raises:
+      UsageError: a batch that the devices do not divide, a checkpoint of another task or config, parameters that do not fit.
+      RunInterrupted: after SIGTERM or SIGINT; the state is saved.
+      AudiojaxError: too little disk; loss or gradients not finite in `max_bad_steps` steps in a row.
+    """
+    main = jax.process_index() == 0
+    console = console or Console(stderr=True)
+    say = (lambda text: console.print(text, highlight=False, soft_wrap=True)) if main else (lambda text: None)
+    layout = make_layout(phase.parallel, phase.mesh)
+    check_batch_size(layout, phase.batch_size, phase.accumulate)
+    run, variables = _set_up(task, phase, layout, init_batch, init_params, init_model_state)
+    folder = Path(workdir) / "checkpoints" / phase.name
+    with Checkpoints(folder, task=task.name, layout=layout, keep=phase.keep, say=say) as checkpoints:
+        restored = checkpoints.restore_newest(run.target, run.shardings)
+        run = _with_frozen(run, variables)
+        state = restored.state if restored else _first_state(run, variables)
+        start = restored.step if restored else 0
+        if restored and restored.meta["frozen"] != _fingerprint(run.frozen):
+            raise UsageError(f"{folder}: the frozen parameters differ from those of the saved run; use another workdir")
+        if start < phase.steps:
+            if restored:
+                say(f"{phase.name}: going on after step {start}")
+            data, origin = _open_data(train_data, checkpoints, restored)
+            with Writer(workdir, phase.name, start, active=main) as writer, Bar(phase.name, phase.steps, start, console, main) as bar:
+                state = _train(run, state, data, origin, checkpoints, writer, bar, eval_data, on_eval)
+        else:
+            say(f"{phase.name}: finished before, at step {start}")
+        checkpoints.wait()
+        return _chosen(run, state, checkpoints)
+
+
+def _set_up(task: Task, phase: Phase, layout: Layout, init_batch: Any, init_params: Any, init_model_state: Any) -> tuple[_Run, Any]:
+    """Shapes, shardings and optimiser, without an array; and the function that makes the variables."""
+    key = jax.random.fold_in(jax.random.key(phase.seed), zlib.crc32(phase.name.encode()))
+    init_key, train_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+    abstract = jax.eval_shape(task.init, init_key, init_batch)
+    whole = abstract["params"]
+    given = flat_paths(init_params or {})
+    complete = _check_init(whole, given) and init_model_state is not None
+    trainable, frozen = split_params(whole, phase.trainable)
+    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
+
+    def create(params: Any, model_state: Any) -> TrainState:
+        return create_state(params, model_state, optimizer, train_key, bool(phase.ema_decay))
+
+    target = jax.eval_shape(create, trainable, abstract["model_state"])
+    shardings = shardings_of(layout, abstract, whole, task.partition_rules)
+    state_sharding, frozen_sharding = (shardings_of(layout, tree, whole, task.partition_rules) for tree in (target, frozen))
+    run = _Run(task, phase, layout, optimizer, create, target, state_sharding, {}, frozen_sharding, wrap_predict(layout, task.predict))
+
+    def variables() -> Any:
+        fresh = {"params": {}, "model_state": {}} if complete else jax.jit(task.init, out_shardings=shardings)(init_key, init_batch)
+        where = flat_paths(shardings["params"])
+        params = flat_paths(fresh["params"]) | {path: place(leaf, where[path]) for path, leaf in given.items()}
+        model_state = fresh["model_state"] if init_model_state is None else place(init_model_state, shardings["model_state"])
+        return from_paths(params), model_state
+
+    return run, variables
+
+
+def _with_frozen(run: _Run, variables: Any) -> _Run:
+    if not jax.tree.leaves(run.frozen_shardings):
+        return run
+    return dataclasses.replace(run, frozen=split_params(variables()[0], run.phase.trainable)[1])
+
+
+def _first_state(run: _Run, variables: Any) -> TrainState:
+    params, model_state = variables()
+    trainable, _ = split_params(params, run.phase.trainable)
+    state = jax.jit(run.create, out_shardings=run.shardings)(trainable, model_state)
+    return place(state, run.shardings)  # the step donates it: no buffer may be the caller's
+
+
+def _check_init(whole: Params, given: Mapping[str, Any]) -> bool:
+    """Whether `given` (by path) covers the whole tree; UsageError for unknown paths and other shapes."""
+    shapes = flat_paths(whole)
+    for path, leaf in given.items():
+        if path not in shapes:
+            raise UsageError(f"init_params hold '{path}', which the task does not have")
+        if tuple(leaf.shape) != tuple(shapes[path].shape):
+            raise UsageError(f"init_params: '{path}' is {tuple(leaf.shape)}, the task's is {tuple(shapes[path].shape)}")
+    return len(given) == len(shapes)
+
+
+def _open_data(train_data: Data, checkpoints: Checkpoints, restored: Restored | None) -> tuple[Iterator, Mapping[str, int]]:
+    """The iterator at the restored step, and how it was made: Grain's own state is used if the processes are as many as then."""
+    processes = jax.process_count()
+    if restored is None:
+        return train_data(0), {"start": 0, "processes": processes}
+    origin = restored.meta["data"]
+    if origin["processes"] == processes and restored.meta["grain"]:
+        data = train_data(origin["start"])
+        try:
+            checkpoints.restore_data(restored.step, data)
+            return data, origin
+        except (KeyError, ValueError, TypeError):  # saved with another number of loader workers: the step alone says where to go on
+            pass
+    return train_data(restored.step), {"start": restored.step, "processes": processes}
+
+
+def _train(
+    run: _Run,
+    state: TrainState,
+    data: Iterator,
+    origin: Mapping[str, int],
+    checkpoints: Checkpoints,
+    writer: Writer,
+    bar: Bar,
+    eval_data: Any,
+    on_eval: OnEval | None,
+) -> TrainState:
+    phase, layout = run.phase, run.layout
+    meta = {"data": dict(origin), "frozen": _fingerprint(run.frozen), "phase": phase.name}
+    wrapped = wrap_step(
+        layout,
+        make_train_step(run.task, run.optimizer, accumulate=phase.accumulate, ema_decay=phase.ema_decay),
+        run.shardings,
+        run.frozen_shardings,
+    )
+    step, compiled, late = int(state.step), None, None
+    with Signals() as signals:
+        while step < phase.steps:
+            clock = time.perf_counter()
+            batch = put_batch(layout, next(data))
+            waited = time.perf_counter() - clock
+            if compiled is None:
+                compiled = wrapped.lower(state, run.frozen, batch).compile()
+                meter = Meter(phase.batch_size, _flops(compiled))
+            state, metrics = compiled(state, run.frozen, batch)
+            step += 1
+            meter.count(waited)
+            if late is not None:
+                _read(phase, *late, writer, bar, meter)
+            late = step, metrics
+            bar.advance(step)
+
+            last = step == phase.steps
+            stop = signals.agreed(step % phase.log_every == 0)
+            scores = None
+            if eval_data is not None and (last or (phase.eval_every and step % phase.eval_every == 0)):
+                _read(phase, *late, writer, bar, meter)
+                late = None
+                scores = _evaluate(run, state, step, eval_data, on_eval, writer, bar)
+            if scores is not None or last or stop or (phase.save_every and step % phase.save_every == 0):
+                if late is not None:
+                    _read(phase, *late, writer, bar, meter)
+                    late = None
+                checkpoints.save(state, data, meta, scores)
+                meter.reset()
+            if stop:
+                checkpoints.wait()
+                raise RunInterrupted(
+                    stop, f"{phase.name}: saved step {step} after {signal.Signals(stop).name}; the same command goes on from there"
+                )
+    return state
+
+
+def _read(phase: Phase, step: int, metrics: Any, writer: Writer, bar: Bar, meter: Meter) -> None:
+    """Waits for the metrics of a step, checks and reports them."""
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if values["skipped_in_row"] >= phase.max_bad_steps:
+        raise AudiojaxError(
+            f"{phase.name}: loss or gradients were not finite in {int(values['skipped_in_row'])} steps in a row, up to step {step};"
+            " lower the learning rate or look at the data"
+        )
+    if step % phase.log_every == 0 or step == phase.steps:
+        rates = meter.rates()
+        writer.scalars(step, {f"train/{name}": value for name, value in values.items()} | {f"speed/{n}": v for n, v in rates.items()})
+        bar.report(step, values["loss"], rates)
+        meter.reset()
+
+
+def _evaluate(
+    run: _Run, state: TrainState, step: int, eval_data: Any, on_eval: OnEval | None, writer: Writer, bar: Bar
+) -> dict[str, float]:
+    """Metrics of the raw parameters and, if there is one, of the moving average, whichever selects higher under "select"."""
+    key = jax.random.fold_in(jax.random.key(run.phase.seed), 2)
+    choices = {"raw": state.params} | ({"ema": state.ema} if run.phase.ema_decay else {})
+    scores: dict[str, float] = {}
+    for choice, params in choices.items():
+        metrics, predictions = evaluate(
+            run.task, run.layout, run.predict, merge_params(params, run.frozen), state.model_state, eval_data(), key
+        )
+        if run.task.select not in metrics:
+            raise ValueError(f"task {run.task.name} selects by '{run.task.select}', which its metrics lack: {sorted(metrics)}")
+        prefix = "val" if choice == "raw" else "val_ema"
+        writer.scalars(step, {f"{prefix}/{name}": value for name, value in metrics.items()})
+        bar.say(f"{run.phase.name} {step}: " + " · ".join(f"{prefix}/{name} {value:.4g}" for name, value in metrics.items()))
+        scores |= {f"{choice}/{name}": value for name, value in metrics.items()}
+        selected = metrics[run.task.select]
+        if np.isfinite(selected) and selected > scores.get(SELECT, float("-inf")):
+            scores |= {SELECT: selected, "ema_chosen": float(choice == "ema")}
+        if choice == "raw" and on_eval is not None and writer.active:
+            on_eval(step, predictions, writer)
+    return scores
+
+
+def _chosen(run: _Run, state: TrainState, checkpoints: Checkpoints) -> FitResult:
+    """The parameters of the best evaluated step that can be read, else the last ones."""
+    skipped = int(state.skipped)
+    best, metrics, choice = checkpoints.best_step(), {}, "raw"
+    if best is not None:
+        try:
+            state = state if best == int(state.step) else checkpoints.restore(best, run.target, run.shardings).state
+            metrics = checkpoints.metrics(best)
+        except Exception as error:
+            checkpoints.say(f"the best checkpoint, {best}, cannot be read ({type(error).__name__}): the last parameters are used")
+        choice = "ema" if metrics.get("ema_chosen") else "raw"
+    params = merge_params(state.ema if choice == "ema" else state.params, run.frozen)
+    shown = {name.removeprefix(choice + "/"): value for name, value in metrics.items() if name.startswith(choice + "/")}
+    return FitResult(params, state.model_state, int(state.step), choice, shown, skipped)
+
+
+def _flops(compiled: Any) -> float:
+    """FLOPs of one step on all devices; the bodies of loops count once. 0 where the backend does not say."""
+    analysis = compiled.cost_analysis() or {}
+    analysis = analysis[0] if isinstance(analysis, (list, tuple)) else analysis
+    return max(0.0, float(analysis.get("flops", 0.0))) * jax.device_count()
+
+
+def _fingerprint(frozen: Params) -> int:
+    return state_digest(frozen) if jax.tree.leaves(frozen) else 0
