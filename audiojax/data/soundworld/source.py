@@ -67,6 +67,10 @@ class SceneSource:
         """The five captions of one clip, without its sound."""
         return grammar.captions(self.scene(index), self.domain)
 
+    def span(self, start: int, stop: int) -> list[dict]:
+        """Records start .. stop - 1, as far as the source goes; what a worker process makes at a time."""
+        return [self[index] for index in range(start, min(stop, len(self)))]
+
     def __getitem__(self, index: int) -> dict:
         if index in self._kept:
             self._kept.move_to_end(index)

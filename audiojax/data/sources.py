@@ -1,0 +1,97 @@
+"""Stored records: random access to any dataset in the builder's schema (SoundWorld or packed recordings), memory-mapped, without jax.
+
+A record is {"audio": int16 [n] mono, "sample_rate": Hz, "id": str, "captions": list of str, "scene": JSON truth or ""}.
+"""
+
+import operator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from audiojax.errors import AudiojaxError, UsageError
+
+FIELDS = ("audio", "sample_rate", "id", "captions", "scene")
+DERIVED = {"datastore": "train+unseen"}  # used where the split itself is not stored
+
+
+class StoredRecords:
+    """One split (or several joined by "+") of a built dataset; holds paths and an index, reads each record when asked. Picklable."""
+
+    def __init__(self, folder: str | Path, split: str):
+        self.folder, self.split = Path(folder), split
+        self._open()
+
+    def _open(self) -> None:
+        builder = tfds.builder_from_directory(str(self.folder))
+        stored = sorted(builder.info.splits)
+        self._features = builder.info.features
+        missing = [field for field in FIELDS if field not in self._features]
+        if missing:
+            raise UsageError(f"{self.folder}: no field {missing[0]!r}; records need {', '.join(FIELDS)} (see `audiojax data pack`)")
+        asked = self.split if self.split in stored else DERIVED.get(self.split, self.split)
+        parts = asked.split("+")
+        for part in parts:
+            if part not in stored:
+                raise UsageError(f"{self.folder}: no split {part!r}; it holds {', '.join(stored)}")
+        paths = [str(path) for part in parts for path in builder.info.splits[part].filepaths]
+        gone = [path for path in paths if not Path(path).is_file()]
+        if gone:
+            raise AudiojaxError(f"{gone[0]}: file of split {self.split!r} is missing; build the dataset again")
+        self._records = ArrayRecordDataSource(paths)
+
+    def __getstate__(self) -> dict:
+        return {"folder": self.folder, "split": self.split}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:  # Grain checkpoints compare this text
+        return f"StoredRecords({self.folder}, {self.split}, {len(self)} clips)"
+
+    def __getitem__(self, index: int) -> dict:
+        index = operator.index(index)
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self!r} has no record {index}")
+        raw = self._features.deserialize_example_np(self._records[index])
+        return {
+            "audio": np.asarray(raw["audio"], np.int16),
+            "sample_rate": int(raw["sample_rate"]),
+            "id": _text(raw["id"]),
+            "captions": [_text(caption) for caption in raw["captions"]],
+            "scene": _text(raw["scene"]),
+        }
+
+
+def open_records(data_dir: str | Path, split: str) -> StoredRecords:
+    """Random-access records of a split.
+
+    Args:
+      data_dir: folder of one built dataset, or a folder above it that holds no other.
+      split: a stored split, several joined by "+", or `datastore` (= train + unseen).
+    Raises: UsageError when the folder holds no dataset or several, or lacks the split; AudiojaxError when its files are gone.
+    """
+    return StoredRecords(find_dataset(data_dir), split)
+
+
+def find_dataset(data_dir: str | Path) -> Path:
+    """The folder at or up to three levels below `data_dir` that holds the one built dataset."""
+    root = Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder; build one with `audiojax data soundworld` or `audiojax data pack`")
+    paths = [path for depth in range(4) for path in root.glob("*/" * depth + "dataset_info.json")]
+    found = sorted({path.parent for path in paths if "incomplete" not in path.parent.name})
+    if not found:
+        raise UsageError(f"{root}: holds no built dataset; build one with `audiojax data soundworld` or `audiojax data pack`")
+    if len(found) > 1:
+        raise UsageError(f"{root}: holds {len(found)} datasets; name one: {', '.join(str(path.relative_to(root)) for path in found[:6])}")
+    return found[0]
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
