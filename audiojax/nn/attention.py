@@ -27,7 +27,7 @@ def attention(
 ) -> Float[Array, "b n h e"]:
     """Returns softmax(q k^T / sqrt(d) + bias) v per head; masked keys get weight 0, and a query without a valid key the mean of v.
 
-    The softmax runs in float32, the two products in the dtype of the inputs. Long unmasked half-precision attention runs as cuDNN's
+    Scores and softmax are float32, the products take the dtype of the inputs. Long unmasked half-precision attention runs as cuDNN's
     fused kernel on CUDA; everything else takes the head-major form, which is the fastest on CPU and fuses well on TPU.
 
     Args:
@@ -52,7 +52,7 @@ def _fused(q, k, v):
 
 def _head_major(q, k, v, *, bias=None, mask=None, drop=None):
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))  # [b, h, time, features]
-    scores = jnp.matmul(q * q.shape[-1] ** -0.5, jnp.swapaxes(k, -1, -2)).astype(jnp.float32)  # [b, h, n, m]
+    scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5  # [b, h, n, m]
     if bias is not None:
         scores = scores + bias.astype(jnp.float32)
     if mask is not None:
