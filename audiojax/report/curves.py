@@ -17,37 +17,29 @@ POINTS = 600  # a longer series is thinned to block means
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
-def read_metrics(path: str | Path, *, step_column: str = "step") -> dict[str, tuple[list[float], list[float]]]:
-    """name -> (steps, values) of every numeric column of a run's metrics.csv; empty and non-finite cells are left out.
+def read_metrics(path: str | Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """name -> phase -> (steps, values) of a run's metrics.csv (phase, step, name, value); values that are not finite are left out.
+
+    Each inner dict is the `series` of a `Curves` section.
 
     Raises:
-      UsageError: the file is missing or has no step column.
+      UsageError: the file is missing or has other columns.
     """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file; a run writes it while it trains")
+    series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     with path.open(newline="", encoding="utf-8") as handle:
         reader = csv.DictReader(handle)
-        if step_column not in (reader.fieldnames or ()):
-            raise UsageError(f"{path}: no column {step_column!r}; is it the metrics.csv of a run?")
-        series: dict[str, tuple[list[float], list[float]]] = {}
+        if not {"phase", "step", "name", "value"} <= set(reader.fieldnames or ()):
+            raise UsageError(f"{path}: not the metrics.csv of a run (its columns are {', '.join(reader.fieldnames or ('none',))})")
         for row in reader:
-            for name, cell in row.items():
-                value = _number(cell)
-                step = _number(row[step_column])
-                if name != step_column and value is not None and step is not None:
-                    steps, values = series.setdefault(name, ([], []))
-                    steps.append(step)
-                    values.append(value)
+            value = float(row["value"])
+            if math.isfinite(value):
+                steps, values = series.setdefault(row["name"], {}).setdefault(row["phase"], ([], []))
+                steps.append(float(row["step"]))
+                values.append(value)
     return series
-
-
-def _number(cell: str | None) -> float | None:
-    try:
-        value = float(cell or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -1,0 +1,20 @@
+"""`audiojax export`: the finished model as one folder to keep or to send."""
+
+from argparse import ArgumentParser, Namespace
+
+EXAMPLES = """
+audiojax export --workdir runs/diffatr --out models/diffatr
+audiojax search "rain on a roof" --audio ~/sounds --model models/diffatr
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not hold anything yet")
+    parser.add_argument("--format", default="orbax", choices=("orbax",), help="how parameters are stored (default: %(default)s)")
+
+
+def run(args: Namespace) -> None:
+    from audiojax import api
+
+    print(api.export(args.workdir, args.out, format=args.format))

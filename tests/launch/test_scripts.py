@@ -1,0 +1,205 @@
+"""The launch scripts: help, dry runs, wrong flags, and local.sh with real processes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = ROOT / "launch"
+SCRIPTS = ("demo.sh", "test.sh", "local.sh", "gpu_node.sh", "slurm.sbatch", "tpu_pod.sh")
+PLATFORM = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+
+
+def bash(script: str, *words: str, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess:
+    environment = os.environ | PLATFORM | {"AUDIOJAX_VENV": str(Path(sys.prefix))} | (env or {})
+    return subprocess.run(["bash", str(LAUNCH / script), *words], capture_output=True, text=True, env=environment, timeout=timeout)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_shows_the_usage_and_every_flag(script):
+    done = bash(script, "-h")
+    assert done.returncode == 0
+    assert script in done.stdout.splitlines()[0]
+    assert "--dry-run" in done.stdout
+    assert "set -euo" not in done.stdout
+    assert "#SBATCH" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "expected"),
+    [
+        ("demo.sh", ["--dry-run", "--all"], ["run: audiojax demo --all"]),
+        ("test.sh", ["--dry-run", "-x"], ["run: ruff check .", "lint-imports", "not slow and not parity -x"]),
+        (
+            "local.sh",
+            ["-n", "2", "--port", "4321", "--dry-run", "--", "env", "train"],
+            [
+                "[0] AUDIOJAX_COORDINATOR=127.0.0.1:4321 AUDIOJAX_NUM_PROCESSES=2 AUDIOJAX_PROCESS_ID=0 env train",
+                "[1] AUDIOJAX_COORDINATOR=127.0.0.1:4321 AUDIOJAX_NUM_PROCESSES=2 AUDIOJAX_PROCESS_ID=1 env train",
+            ],
+        ),
+        ("gpu_node.sh", ["--dry-run", "--", "audiojax", "train"], ["[cuda]", "run: audiojax train"]),
+        ("gpu_node.sh", ["--dry-run", "-n", "4", "--", "audiojax"], ["local.sh -n 4 -- audiojax"]),
+        ("slurm.sbatch", ["--dry-run", "audiojax", "train"], ["run on every node: srun", "audiojax train"]),
+        (
+            "tpu_pod.sh",
+            ["--name", "pod", "--zone", "z", "--project", "p", "--dry-run", "--", "audiojax", "train", "two words"],
+            ["archive --format=tar.gz", "tpu-vm ssh pod --zone=z --worker=all --project=p", "AUDIOJAX_DISTRIBUTED=auto", "audiojax_setup"],
+        ),
+    ],
+)
+def test_dry_run_says_what_would_be_done(script, words, expected):
+    done = bash(script, *words)
+    assert done.returncode == 0, done.stderr
+    for text in expected:
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "message"),
+    [
+        ("local.sh", ["-m", "2"], "unknown flag '-m'"),
+        ("local.sh", ["-n", "two", "--", "true"], "whole numbers"),
+        ("local.sh", ["-n"], "-n needs a value"),
+        ("local.sh", ["-n", "0", "--", "true"], "between 1 and 256"),
+        ("local.sh", ["--", "true"], "-n is needed"),
+        ("local.sh", ["-n", "2"], "no command"),
+        ("local.sh", ["-n", "2", "--", "no-such-program"], "no-such-program: command not found"),
+        ("gpu_node.sh", ["--gpus", "2"], "unknown flag '--gpus'"),
+        ("gpu_node.sh", [], "no command"),
+        ("slurm.sbatch", ["--nodes=2"], "unknown flag '--nodes=2'"),
+        ("slurm.sbatch", [], "no command"),
+        ("slurm.sbatch", ["true"], "no SLURM job here"),
+        ("tpu_pod.sh", ["--zone", "z", "--", "true"], "--name is needed"),
+        ("tpu_pod.sh", ["--name", "n", "--", "true"], "--zone is needed"),
+        ("tpu_pod.sh", ["--name", "n", "--zone", "z", "--folder", "/etc", "--", "true"], "below the home folder"),
+    ],
+)
+def test_misuse_exits_2_with_one_line(script, words, message):
+    done = bash(script, *words, env={"SLURM_JOB_ID": ""})
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_local_joins_the_processes_of_jax_distributed():
+    program = (
+        "from audiojax.trainer import distributed; import jax, jax.numpy as jnp\n"
+        "from jax.experimental import multihost_utils\n"
+        "n = distributed.initialize()\n"
+        "ranks = multihost_utils.process_allgather(jnp.asarray([jax.process_index()]))\n"
+        "print('processes', n, 'ranks', sorted(ranks.ravel().tolist()), flush=True)\n"
+        "distributed.shutdown()\n"
+    )
+    done = bash("local.sh", "-n", "2", "--", sys.executable, "-c", program)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[0] processes 2 ranks [0, 1]" in done.stdout
+    assert "[1] processes 2 ranks [0, 1]" in done.stdout
+
+
+def test_local_stops_the_others_when_one_process_fails(tmp_path):
+    program = (
+        "import os, pathlib, signal, sys, time\n"
+        "rank = os.environ['AUDIOJAX_PROCESS_ID']\n"
+        "def stop(*_):\n"
+        "    pathlib.Path(sys.argv[1], 'saved').touch(); sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "pathlib.Path(sys.argv[1], 'ready' + rank).touch()\n"
+        "while not all(pathlib.Path(sys.argv[1], f'ready{r}').exists() for r in '01'): time.sleep(0.02)\n"
+        "sys.exit(7) if rank == '1' else time.sleep(100)\n"
+    )
+    done = bash("local.sh", "-n", "2", "--", sys.executable, "-c", program, str(tmp_path))
+    assert done.returncode == 7
+    assert (tmp_path / "saved").exists()
+
+
+def test_local_passes_sigterm_on_and_leaves_no_process(tmp_path):
+    words = ["bash", str(LAUNCH / "local.sh"), "-n", "2", "--grace", "5", "--"]
+    words += ["bash", "-c", f"touch {tmp_path}/$AUDIOJAX_PROCESS_ID; sleep 300 & echo $! > {tmp_path}/child$AUDIOJAX_PROCESS_ID; wait"]
+    job = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ | PLATFORM)
+    while not all((tmp_path / name).exists() and (tmp_path / name).read_text() for name in ("child0", "child1")):
+        assert job.poll() is None
+        time.sleep(0.05)
+    job.terminate()
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 143
+    assert "stopping all processes" in errors
+    for name in ("child0", "child1"):
+        child = Path("/proc", (tmp_path / name).read_text().strip(), "stat")
+        deadline = time.monotonic() + 10
+        while child.exists() and child.read_text().split()[2] != "Z" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A folder with setup_env.sh and a PATH of a few plain tools; returns (folder, environment)."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "dirname", "basename", "cksum", "head", "grep", "rm", "cat"):
+        (tools / name).symlink_to(shutil.which(name))
+    (tmp_path / "launch").mkdir()
+    shutil.copy(LAUNCH / "setup_env.sh", tmp_path / "launch")
+    (tmp_path / "setup.py").write_text("")
+    return tmp_path, {"PATH": str(tools)}
+
+
+def set_up(bare, extra: str = "") -> subprocess.CompletedProcess:
+    folder, environment = bare
+    script = f"source launch/setup_env.sh; audiojax_setup '{extra}'"
+    return subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def program(bare, name: str, text: str) -> None:
+    path = bare[0] / "bin" / name
+    path.write_text(f"#!{shutil.which('bash')}\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_set_up_names_the_remedy_when_no_python_is_supported(bare):
+    program(bare, "python3", "exit 1")
+    done = set_up(bare)
+    assert done.returncode == 1
+    assert "no Python 3.11, 3.12 or 3.13 was found" in done.stderr
+    assert "AUDIOJAX_PYTHON" in done.stderr
+
+
+def test_set_up_names_the_package_when_python_cannot_make_environments(bare):
+    program(bare, "python3", '[ "$1" = -c ] && exit 0; mkdir .venv 2>/dev/null; exit 1')
+    done = set_up(bare)
+    assert done.returncode == 1
+    assert "sudo apt-get install python3-venv" in done.stderr
+    assert not (bare[0] / ".venv").exists()
+
+
+def test_set_up_installs_once_and_again_when_setup_py_changes(bare):
+    folder, _ = bare
+    inner = f'#!{shutil.which("bash")}\\necho \\"\\$*\\" >> {folder}/calls'
+    program(bare, "mkdir", f'exec {shutil.which("mkdir")} "$@"')
+    program(
+        bare,
+        "python3",
+        f'[ "$1" = -c ] && exit 0\nmkdir -p "$3/bin"; echo -e "{inner}" > "$3/bin/python"; {shutil.which("chmod")} +x "$3/bin/python"',
+    )
+
+    def installs() -> list[str]:
+        calls = (folder / "calls").read_text().splitlines()
+        return [line.split("--editable ")[1] for line in calls if "--editable" in line]
+
+    assert set_up(bare).returncode == 0
+    assert installs() == [str(folder)]
+    assert set_up(bare).returncode == 0
+    assert installs() == [str(folder)]
+    assert set_up(bare, "test").returncode == 0
+    assert installs() == [str(folder), f"{folder}[test]"]
+    assert set_up(bare).returncode == 0
+    assert len(installs()) == 2
+    (folder / "setup.py").write_text("changed")
+    assert set_up(bare, "test").returncode == 0
+    assert len(installs()) == 3
