@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -30,11 +31,13 @@ class Layout:
       parallel: "pmap" | "mesh".
       mesh: all devices as (data, fsdp, tensor); under pmap the devices of this process alone, as ("data",), which all hold the state.
       ways: shards that the global batch falls into.
+      devices: of all processes.
     """
 
     parallel: str
     mesh: Mesh
     ways: int
+    devices: int
 
     @property
     def replicated(self) -> NamedSharding:
@@ -66,7 +69,7 @@ def make_layout(parallel: str = "pmap", mesh_sizes: Sequence[int] = (-1, 1, 1), 
     devices = list(jax.devices() if devices is None else devices)
     if parallel == "pmap":
         local = [device for device in devices if device.process_index == jax.process_index()]
-        return Layout("pmap", Mesh(np.array(local), (AXIS_NAME,), axis_types=(AxisType.Auto,)), len(devices))
+        return Layout("pmap", Mesh(np.array(local), (AXIS_NAME,), axis_types=(AxisType.Auto,)), len(devices), len(devices))
     sizes = list(mesh_sizes)
     if len(sizes) != len(AXES) or sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
         raise UsageError(f"mesh={tuple(mesh_sizes)}: takes three sizes (data, fsdp, tensor), at most one of them -1")
@@ -75,7 +78,7 @@ def make_layout(parallel: str = "pmap", mesh_sizes: Sequence[int] = (-1, 1, 1), 
     if prod(sizes) != len(devices):
         raise UsageError(f"mesh {tuple(sizes)} needs {prod(sizes)} devices, and there are {len(devices)}")
     mesh = jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
-    return Layout("mesh", mesh, sizes[0] * sizes[1])
+    return Layout("mesh", mesh, sizes[0] * sizes[1], len(devices))
 
 
 def check_batch_size(layout: Layout, batch_size: int, accumulate: int = 1) -> None:
@@ -97,7 +100,14 @@ def shardings_of(layout: Layout, tree: Any, params: Any, rules: Rules) -> Any:
 
 def place(tree: Any, shardings: Any) -> Any:
     """A copy of `tree` laid out by `shardings`; the caller's arrays stay his even if the copy is donated."""
-    return jax.device_put(tree, shardings, may_alias=False)
+    if all(sharding.is_fully_addressable for sharding in jax.tree.leaves(shardings)):
+        return jax.device_put(tree, shardings, may_alias=False)
+    whole = jax.tree.map(lambda x: jax.device_get(x) if _is_local_numbers(x) else x, tree)  # equal on every process
+    return jax.jit(lambda x: jax.tree.map(jnp.copy, x), out_shardings=shardings)(whole)
+
+
+def _is_local_numbers(x: Any) -> bool:
+    return isinstance(x, jax.Array) and x.is_fully_addressable and not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def put_batch(layout: Layout, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -129,6 +139,21 @@ def wrap_step(layout: Layout, step: Callable[..., Any], state_sharding: Any, fro
 def wrap_predict(layout: Layout, predict: Callable[..., Any]) -> Any:
     """The jitted predict(params, model_state, batch): rows over the devices, parameters where they are, results everywhere."""
     return jax.jit(predict, in_shardings=(None, None, layout.batch_sharding), out_shardings=layout.replicated)
+
+
+def compile_step(layout: Layout, wrapped: Any, *arguments: Any) -> tuple[Any, float]:
+    """(callable, FLOPs of one call on all devices) of a wrapped step; bodies of loops count once, 0 where the backend does not say.
+
+    A pmap over several processes is called as it is, because its compiled form does not take host-local batches; its FLOPs are counted
+    before optimisation.
+    """
+    lowered = wrapped.lower(*arguments)
+    whole = layout.parallel == "pmap" and jax.process_count() > 1
+    compiled = lowered if whole else lowered.compile()
+    analysis = compiled.cost_analysis() or {}
+    analysis = analysis[0] if isinstance(analysis, (list, tuple)) else analysis
+    flops = max(0.0, float(analysis.get("flops", 0.0))) * layout.devices
+    return (wrapped if whole else compiled), flops
 
 
 def predict_rows(layout: Layout) -> int:

@@ -27,7 +27,17 @@ from audiojax.papers.task import Task
 from audiojax.trainer.checkpoint import SELECT, Checkpoints, Restored, state_digest
 from audiojax.trainer.evaluate import evaluate
 from audiojax.trainer.interrupt import RunInterrupted, Signals
-from audiojax.trainer.layout import Layout, check_batch_size, make_layout, place, put_batch, shardings_of, wrap_predict, wrap_step
+from audiojax.trainer.layout import (
+    Layout,
+    check_batch_size,
+    compile_step,
+    make_layout,
+    place,
+    put_batch,
+    shardings_of,
+    wrap_predict,
+    wrap_step,
+)
 from audiojax.trainer.log import Writer
 from audiojax.trainer.optim import Optimizer, make_optimizer
 from audiojax.trainer.partition import flat_paths, from_paths, merge_params, split_params
@@ -230,8 +240,8 @@ def _train(
             batch = put_batch(layout, next(data))
             waited = time.perf_counter() - clock
             if compiled is None:
-                compiled = wrapped.lower(state, run.frozen, batch).compile()
-                meter = Meter(phase.batch_size, _flops(compiled))
+                compiled, flops = compile_step(layout, wrapped, state, run.frozen, batch)
+                meter = Meter(phase.batch_size, flops)
             state, metrics = compiled(state, run.frozen, batch)
             step += 1
             meter.count(waited)
@@ -315,13 +325,6 @@ def _chosen(run: _Run, state: TrainState, checkpoints: Checkpoints) -> FitResult
     params = merge_params(state.ema if choice == "ema" else state.params, run.frozen)
     shown = {name.removeprefix(choice + "/"): value for name, value in metrics.items() if name.startswith(choice + "/")}
     return FitResult(params, state.model_state, int(state.step), choice, shown, skipped)
-
-
-def _flops(compiled: Any) -> float:
-    """FLOPs of one step on all devices; the bodies of loops count once. 0 where the backend does not say."""
-    analysis = compiled.cost_analysis() or {}
-    analysis = analysis[0] if isinstance(analysis, (list, tuple)) else analysis
-    return max(0.0, float(analysis.get("flops", 0.0))) * jax.device_count()
 
 
 def _fingerprint(frozen: Params) -> int:

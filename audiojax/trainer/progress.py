@@ -26,7 +26,7 @@ class Meter:
         self.waited += waited
 
     def rates(self) -> dict[str, float]:
-        """Of the interval so far: steps/s, clips/s, share of time waiting for input in [0, 1], TFLOP/s; those of the interval before if this one is empty."""
+        """Rates of the interval so far, of the one before if it is empty; `input_wait_share` in [0, 1]."""
         if not self.steps:
             return self.last
         seconds = max(time.perf_counter() - self.start, 1e-9)
