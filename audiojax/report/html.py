@@ -1,6 +1,5 @@
 """The HTML report: one file with its style, sounds and pictures inside, readable by screen readers, in light and dark."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from markupsafe import Markup
 
 import audiojax
 from audiojax.report.curves import line_chart
+from audiojax.report.files import write_whole
 from audiojax.report.pictures import spectrogram_png
 from audiojax.report.players import audio_uri, data_uri
 from audiojax.report.sections import Curves, Metric, MetricTable, Section, Sound
@@ -26,15 +26,7 @@ def write_report(path: str | Path, *, title: str, sections: Sequence[Section], s
       sections: parts of `audiojax.report.sections`, in order.
       subtitle: a line below the heading, "" for none.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(render(title=title, sections=sections, subtitle=subtitle), encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_whole(path, render(title=title, sections=sections, subtitle=subtitle))
 
 
 def render(*, title: str, sections: Sequence[Section], subtitle: str = "") -> str:

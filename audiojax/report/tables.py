@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from audiojax.errors import UsageError
+from audiojax.report.files import write_whole
 from audiojax.report.sections import Card, Metric, MetricTable, Table
 
 
@@ -117,15 +117,7 @@ def write_file(path: str | Path, rows: Sequence[Mapping[str, object]], *, extra:
         writer.writeheader()
         writer.writerows(rows)
         content = buffer.getvalue()
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    return path
+    return write_whole(path, content)
 
 
 def _plain(value: object) -> object:
