@@ -3,7 +3,7 @@
 No jax here: worker processes import this file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class ClipTransform:
       seconds: length of every waveform; a tuple of lengths (buckets) gives each batch the smallest one that holds its longest clip.
       padding: of shorter clips: "zero" | "repeat" | "repeat_cut", see `audiojax.audio.lengths.fit`.
       max_tokens: of a caption.
+      clean: applied to a caption before the tokenizer, `clean_caption` for the BERT systems.
     """
 
     tokenizer: Any
@@ -33,6 +34,7 @@ class ClipTransform:
     seconds: float | tuple[float, ...]
     padding: str = "zero"
     max_tokens: int = 48
+    clean: Callable[[str], str] = str
 
     def __post_init__(self) -> None:
         if self.padding not in ("zero", "repeat", "repeat_cut"):
@@ -64,7 +66,7 @@ class ClipTransform:
         if caption is None:
             caption = int(rng.integers(len(captions))) if rng is not None else 0
         chosen = list(captions) if caption == -1 else [captions[caption]]
-        ids, mask = self.tokenizer.encode(chosen, self.max_tokens)
+        ids, mask = self.tokenizer.encode([self.clean(text) for text in chosen], self.max_tokens)
         if caption != -1:
             ids, mask = ids[0], mask[0]
         if len(record["audio"]) == 0:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from pathlib import Path
 
@@ -159,7 +160,12 @@ def build(
     with _bar(progress) as bar, _pool(workers, clips) as pool, tempfile.TemporaryDirectory() as nothing, _quiet():
         task = bar.add_task(f"SoundWorld {config.name}", total=clips, split="")
         builder = SoundWorld(data_dir=str(root), config=config, pool=pool, advance=lambda split: bar.update(task, advance=1, split=split))
-        builder.download_and_prepare(download_dir=nothing, file_format="array_record")
+        try:
+            builder.download_and_prepare(download_dir=nothing, file_format="array_record")
+        except BrokenProcessPool:
+            raise AudiojaxError(
+                "SoundWorld: a worker process ended early; guard your script with `if __name__ == '__main__':` or use workers=1"
+            ) from None
     return Path(builder.data_path)
 
 

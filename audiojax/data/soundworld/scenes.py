@@ -33,7 +33,7 @@ STRUCTURES = {  # groups of event slots in order of time, "/" before a backdrop,
     "B>C/A": 0.07,
 }
 HELD_OUT_PERCENT = 18  # of class x attribute x relation combinations
-ZIPF = 0.9
+ZIPF = 0.75
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,9 @@ def role(scene_groups: tuple, backdrop: int | None, number: int) -> str:
 
 
 def held_out(name: str, attribute: str, value: str, relation: str) -> bool:
-    """True for the combinations that only novel test clips hold; a fixed law of the world."""
-    return stable_hash("held out", name, attribute, value, relation) % 100 < HELD_OUT_PERCENT
+    """True for the combinations of seen classes that only novel test clips hold; a fixed law of the world."""
+    seen = classes.BY_NAME[name].tier != UNSEEN
+    return seen and stable_hash("held out", name, attribute, value, relation) % 100 < HELD_OUT_PERCENT
 
 
 def held_out_facts(events: tuple | list, groups: tuple, backdrop: int | None) -> int:
@@ -140,17 +141,17 @@ def zipf_priors() -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def anchors(split: str, count: int, seed: int) -> np.ndarray:
-    """The class [count] that each clip of a split is sure to hold; "" where it is drawn with the others."""
+    """Number in `classes.names()` of the class that each clip of a split is sure to hold, int16 [count]; -1 where all are drawn freely."""
     rng = np.random.default_rng(stable_hash(seed, "anchors", split))
-    plan = np.full(count, "", dtype="U16")
+    plan, number = np.full(count, -1, np.int16), {name: i for i, name in enumerate(classes.names())}
     if split == "train":
-        quota = [name for name, share in tail_quotas(count).items() for _ in range(share)]
+        quota = [number[name] for name, share in tail_quotas(count).items() for _ in range(share)]
         plan[rng.permutation(count)[: len(quota)]] = quota[:count]
         return plan
     pool = {"val": classes.names(HEAD, MIDDLE, TAIL), "unseen": classes.names(UNSEEN)}.get(split, classes.names())
     if split in PROBES:
         return plan
-    return rng.permutation(np.resize(np.array(pool), count))
+    return rng.permutation(np.resize(np.array([number[name] for name in pool], np.int16), count))
 
 
 def scene_seed(seed: int, split: str, index: int) -> int:

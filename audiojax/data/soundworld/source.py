@@ -3,7 +3,7 @@
 import operator
 from collections import OrderedDict
 
-from audiojax.data.soundworld import draw, grammar, lexicon, render, scenes
+from audiojax.data.soundworld import classes, draw, grammar, lexicon, render, scenes
 from audiojax.data.soundworld.scenes import Scene
 from audiojax.errors import UsageError
 
@@ -59,7 +59,8 @@ class SceneSource:
             raise IndexError(f"{self!r} has no clip {index}")
         for part, anchors in self._parts:
             if index < len(anchors):
-                return draw.draw(part, index, self.seed, self.seconds, str(anchors[index]))
+                anchor = classes.CLASSES[anchors[index]].name if anchors[index] >= 0 else ""
+                return draw.draw(part, index, self.seed, self.seconds, anchor)
             index -= len(anchors)
         raise AssertionError
 
