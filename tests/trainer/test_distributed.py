@@ -1,0 +1,52 @@
+"""How a process finds the others; and real processes that agree with one."""
+
+import pytest
+
+from audiojax.errors import UsageError
+from audiojax.trainer.distributed import explicit_settings, found_cluster, initialize
+
+ALL = {"AUDIOJAX_COORDINATOR": "host:1", "AUDIOJAX_NUM_PROCESSES": "4", "AUDIOJAX_PROCESS_ID": "3"}
+
+
+def test_alone_is_one_process():
+    assert explicit_settings(None, None, None, {}) is None
+    assert initialize() == 1
+    assert initialize("host:1", 1, 0) == 1
+
+
+def test_environment_and_arguments():
+    assert explicit_settings(None, None, None, ALL) == ("host:1", 4, 3)
+    assert explicit_settings("other:2", None, 0, ALL) == ("other:2", 4, 0)
+    job = {name: ALL[name] for name in list(ALL)[:2]} | {"JOB_COMPLETION_INDEX": "2"}
+    assert explicit_settings(None, None, None, job) == ("host:1", 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"AUDIOJAX_PROCESS_ID": None}, "AUDIOJAX_PROCESS_ID .* is missing"),
+        ({"AUDIOJAX_NUM_PROCESSES": "many"}, "whole numbers"),
+        ({"AUDIOJAX_PROCESS_ID": "4"}, "from 0 to 3"),
+        ({"AUDIOJAX_COORDINATOR": "host"}, "no port"),
+    ],
+)
+def test_contradictions_are_named(change, message):
+    environment = {name: value for name, value in (ALL | change).items() if value is not None}
+    with pytest.raises(UsageError, match=message):
+        explicit_settings(None, None, None, environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, False),  # the batch script itself, outside srun
+        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_NTASKS": "8"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "a,b,c,d"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a,b", "TPU_SKIP_MDS_QUERY": "1"}, False),
+        ({"MEGASCALE_COORDINATOR_ADDRESS": "a:1"}, True),
+    ],
+)
+def test_clusters(environment, found):
+    assert found_cluster(environment) is found

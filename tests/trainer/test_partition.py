@@ -1,0 +1,83 @@
+"""Partition rules and the halves of a parameter tree."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from audiojax.errors import UsageError
+from audiojax.trainer.layout import make_layout, shardings_of
+from audiojax.trainer.optim import make_optimizer
+from audiojax.trainer.partition import flat_paths, merge_params, param_spec, split_params, state_shardings, unmatched_rules
+from audiojax.trainer.state import create_state
+from tests.trainer import toy
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return make_layout("mesh", (2, 2, 2)).mesh
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.eval_shape(toy.init, jax.random.key(0), toy.batch(2))["params"]
+
+
+def test_split_and_merge_are_inverse(params):
+    trainable, frozen = split_params(params, "^audio/")
+    assert set(flat_paths(trainable)) == {p for p in flat_paths(params) if p.startswith("audio/")}
+    assert not set(flat_paths(trainable)) & set(flat_paths(frozen))
+    assert merge_params(trainable, frozen) == params
+    assert split_params(params, ".*")[1] == {}
+    with pytest.raises(UsageError, match="matches no parameter"):
+        split_params(params, "^video/")
+
+
+def test_every_rule_of_the_toy_matches_and_a_stale_one_is_found(params):
+    assert unmatched_rules(toy.RULES, params) == []
+    assert unmatched_rules((*toy.RULES, ("^video/", P())), params) == ["^video/"]
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "spec"),
+    [
+        ("audio/hidden/kernel", (6, 16), P("fsdp", "tensor")),  # a rule
+        ("other", (6, 16), P(None, "fsdp")),  # largest divisible dimension
+        ("other", (17, 4), P(None, "fsdp")),
+        ("other", (8, 8), P("fsdp")),  # of equal ones the first
+        ("other", (3, 5), P()),
+        ("other", (), P()),
+    ],
+)
+def test_rule_first_then_largest_divisible_dimension(mesh, path, shape, spec):
+    assert param_spec(path, shape, toy.RULES, mesh) == spec
+
+
+def test_rule_that_does_not_divide_names_the_numbers(mesh):
+    with pytest.raises(UsageError, match=r"dimension 7 of 'audio/hidden/kernel' is not divisible by 2"):
+        param_spec("audio/hidden/kernel", (7, 16), toy.RULES, mesh)
+    with pytest.raises(UsageError, match="more dimensions"):
+        param_spec("a/hidden/kernel", (8,), toy.RULES, mesh)
+
+
+def test_moments_and_average_lie_like_their_parameter(mesh, params):
+    optimizer = make_optimizer(toy.GROUPS, params, 10)
+    create = lambda p: create_state(p, {"mean": jnp.zeros(6)}, optimizer, jax.random.key(0), ema=True)  # noqa: E731
+    state = jax.eval_shape(create, params)
+    shardings = state_shardings(state, params, toy.RULES, mesh)
+    found = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): sharding.spec
+        for path, sharding in jax.tree_util.tree_leaves_with_path(shardings)
+    }
+    kernels = {path: spec for path, spec in found.items() if path.endswith("audio/hidden/kernel")}
+    assert len(kernels) == 4  # parameter, two moments, average
+    assert set(kernels.values()) == {P("fsdp", "tensor")}
+    assert found["step"] == P()
+    assert found["key"] == P()
+    assert found["model_state/mean"] == P("fsdp")
+
+
+def test_pmap_replicates_on_local_devices(params):
+    layout = make_layout("pmap")
+    shardings = jax.tree.leaves(shardings_of(layout, params, params, toy.RULES))
+    assert all(s.spec == P() and s.mesh.size == 8 for s in shardings)
