@@ -227,7 +227,7 @@ def _resampled(blocks: Iterator[np.ndarray], format_: _Format) -> Iterator[np.nd
 def _decoder(path: Path, options: DecodeOptions) -> Iterator:
     """First (rate, channels, announced samples or None), then blocks of frames [n, channels] in float32."""
     try:
-        file = soundfile.SoundFile(path)
+        file = _Forward(path)
     except soundfile.LibsndfileError as error:
         other = second_decoder()
         if other is None:
@@ -237,9 +237,17 @@ def _decoder(path: Path, options: DecodeOptions) -> Iterator:
         return
     if file.format == "MP3" and (whole := mp3_with_length(path.read_bytes(), file.frames)) is not None:
         file.close()
-        file = soundfile.SoundFile(io.BytesIO(whole))
+        file = _Forward(io.BytesIO(whole))
     with file:
         yield from _decode_with_libsndfile(path, file, options)
+
+
+class _Forward(soundfile.SoundFile):
+    """A file that is read on without seeking. `soundfile` seeks to where it already is after each read; the MP3 decoder then forgets the
+    bits that the next frame leans on, and every block starts with wrong samples."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 def _decode_with_libsndfile(path: Path, file: soundfile.SoundFile, options: DecodeOptions) -> Iterator:

@@ -71,6 +71,14 @@ def test_partial_reads_equal_a_slice(tmp_path, extension):
     assert reason_of(path, DecodeOptions(start=5.0)).reason is Reason.EMPTY
 
 
+@pytest.mark.parametrize("extension", ["wav", "flac", "mp3", "ogg"])
+def test_reading_in_blocks_equals_reading_at_once(tmp_path, extension, monkeypatch):
+    path = tmp_path / f"a.{extension}"
+    soundfile.write(path, sine(3.0) * np.linspace(0.1, 1, 48_000, dtype=np.float32), 16_000)
+    monkeypatch.setattr(io, "BLOCK_SECONDS", 0.1)
+    np.testing.assert_allclose(decode(path).samples, soundfile.read(path, dtype="float32")[0], atol=1e-6)
+
+
 @pytest.mark.parametrize("rate", [None, 8000, 32_000])
 def test_stream_gives_what_decode_gives(tmp_path, rate):
     path = tmp_path / "a.flac"
