@@ -4,12 +4,14 @@ libsndfile quietly cuts the length of a WAV or AIFF file to the bytes that are t
 """
 
 import struct
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 from audiojax.audio.reasons import AudioFileError, Reason
 
 STREAMED = 0x7FFF_F000  # writers that cannot seek back announce this or more: the length is then unknown, not wrong
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 MPEG_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # by version bits: 1, 2, 2.5
 MPEG1_KBPS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MPEG2_KBPS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -50,20 +52,32 @@ def _check_chunks(path: str | Path, file: BinaryIO, size: int, order: str, form:
 
 
 def _check_ogg(path: str | Path, file: BinaryIO, size: int) -> None:
-    """Walks the pages; a page that runs past the end of the file, or a last page without its end mark, is a cut."""
-    offset, flags = 0, 0
+    """Walks the pages (RFC 3533): each whole, with the checksum it states, none left out, the last one marked as the end."""
+    offset, flags, expected = 0, 0, {}
     while offset < size:
         file.seek(offset)
         head = file.read(27)
         if len(head) == 27 and head[:4] != b"OggS":
-            return  # damaged inside: the decoder resynchronises and its sample count tells
+            raise AudioFileError(path, Reason.DAMAGED, f"no Ogg page at byte {offset}, where one should follow")
         segments = file.read(head[26]) if len(head) == 27 else b""
-        if len(head) < 27 or len(segments) < head[26] or offset + 27 + len(segments) + sum(segments) > size:
+        length = 27 + len(segments) + sum(segments)
+        if len(head) < 27 or len(segments) < head[26] or offset + length > size:
             raise AudioFileError(path, Reason.TRUNCATED, f"the last Ogg page, at byte {offset}, is cut")
-        flags = head[5]
-        offset += 27 + len(segments) + sum(segments)
+        flags, serial, number, checksum = head[5], *struct.unpack("<III", head[14:26])
+        if _ogg_checksum(head[:22] + bytes(4) + head[26:] + segments + file.read(sum(segments))) != checksum:
+            raise AudioFileError(path, Reason.DAMAGED, f"the Ogg page at byte {offset} fails its checksum")
+        if number != expected.get(serial, number):
+            raise AudioFileError(path, Reason.DAMAGED, f"Ogg pages are missing before byte {offset}")
+        expected[serial] = (number + 1) & 0xFFFF_FFFF
+        offset += length
     if not flags & 4:
         raise AudioFileError(path, Reason.TRUNCATED, "the last Ogg page does not end the stream")
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """CRC with the polynomial of zlib's, but most significant bit first, from 0 and not inverted."""
+    reflected = zlib.crc32(page.translate(MIRRORED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int(f"{reflected:032b}"[::-1], 2)
 
 
 def mp3_with_length(data: bytes, announced: int) -> bytes | None:
@@ -79,10 +93,10 @@ def mp3_with_length(data: bytes, announced: int) -> bytes | None:
     start = 0
     if data[:3] == b"ID3" and len(data) >= 10:
         start = 10 + sum((byte & 127) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-    first = _mpeg_frame(data, start)
-    if first is None:
+    start = next((place for place in range(start, min(start + 2**16, len(data))) if _begins_mpeg(data, place)), None)
+    if start is None:
         return None
-    length, samples, side = first
+    _, samples, side = _mpeg_frame(data, start)
     if data[start + 4 + side : start + 8 + side] in (b"Xing", b"Info") or data[start + 36 : start + 40] == b"VBRI":
         return None
     offset, frames = start, 0
@@ -93,6 +107,12 @@ def mp3_with_length(data: bytes, announced: int) -> bytes | None:
     header = bytes([data[start], data[start + 1] | 1, (data[start + 2] & 0x0C) | 0x50, data[start + 3]])  # no checksum, 64 or 40 kbit/s
     length = _mpeg_frame(header, 0)[0]
     return (header + bytes(side) + b"Xing" + struct.pack(">II", 1, frames)).ljust(length, b"\0") + data[start:]
+
+
+def _begins_mpeg(data: bytes, offset: int) -> bool:
+    """Whether two frames follow each other from here: one alone may be chance."""
+    first = _mpeg_frame(data, offset) if data[offset] == 0xFF else None
+    return first is not None and _mpeg_frame(data, offset + first[0]) is not None
 
 
 def _mpeg_frame(data: bytes, offset: int) -> tuple[int, int, int] | None:

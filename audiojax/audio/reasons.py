@@ -16,6 +16,7 @@ class Reason(enum.StrEnum):
     UNREADABLE = "unreadable"  # the system refuses to read it
     EMPTY = "empty"  # no bytes, or a header without samples
     TRUNCATED = "truncated"  # fewer samples than its header announces
+    DAMAGED = "damaged"  # its own checksums or page numbers do not hold
     NOT_FINITE = "not_finite"  # NaN or infinite samples
     LEVEL_OUT_OF_RANGE = "level_out_of_range"
     NO_CHANNELS = "no_channels"

@@ -169,12 +169,29 @@ def test_a_cut_file_is_truncated_and_never_a_shorter_sound(tmp_path, extension, 
     assert reason_of(cut).reason is Reason.TRUNCATED
 
 
+@pytest.mark.parametrize("damage", ["flip", "drop", "insert"])
+def test_an_ogg_that_would_lose_a_page_in_silence_is_named(tmp_path, damage):
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 160_000), 16_000)
+    data = bytearray(path.read_bytes())
+    pages = [place for place in range(len(data)) if data[place : place + 4] == b"OggS"]
+    assert len(pages) > 5
+    if damage == "flip":
+        data[pages[4] + 500] ^= 1
+    elif damage == "drop":
+        del data[pages[3] : pages[4]]
+    else:
+        data[pages[3] : pages[3]] = bytes(10)
+    path.write_bytes(data)
+    assert reason_of(path).reason is Reason.DAMAGED
+
+
 def test_a_wav_that_was_streamed_has_no_length_to_fall_short_of(tmp_path):
     (tmp_path / "a.wav").write_bytes(wav_bytes(bytes(2000), announced=0xFFFF_FFFF))
     assert len(decode(tmp_path / "a.wav").samples) == 1000
 
 
-@pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)])
+@pytest.mark.parametrize("tag", [b"", bytes(1000), b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)])
 def test_an_mp3_without_its_length_is_read_to_the_end(tmp_path, tag):
     path = tmp_path / "a.mp3"
     rng = np.random.default_rng(0)
