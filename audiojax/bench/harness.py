@@ -1,0 +1,213 @@
+"""Fair timing on a machine that others use too: workers in their own processes, taking turns, and a rule about noise.
+
+Each side of a comparison is a worker process, so that two frameworks never share one. The parent asks one worker after the other for a
+sample; a worker measures the wall time of one call and how many cores other processes used meanwhile (/proc/stat minus its own time).
+Samples above `MAX_FOREIGN_CORES` are dropped, and a ratio needs `MIN_QUIET` quiet samples of both sides: foreign load slows some frameworks
+far more than others, so a careless ratio flatters one of them.
+
+This module imports no array library: workers of any framework use it.
+"""
+
+import json
+import math
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from audiojax.errors import AudiojaxError
+
+MAX_FOREIGN_CORES = 0.1
+MIN_QUIET = 3
+MIN_SECONDS = 0.3  # of a sample: /proc/stat counts in steps of 10 ms
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One timed call.
+
+    Attributes:
+      seconds: wall time.
+      foreign_cores: mean number of cores that other processes kept busy meanwhile; nan where the system does not tell.
+    """
+
+    seconds: float
+    foreign_cores: float
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it may enter a comparison (an unknown load may not)."""
+        return self.foreign_cores <= MAX_FOREIGN_CORES
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a bench table.
+
+    Attributes:
+      case, side: what was run, and by whom.
+      items: how many items one call handles.
+      median, minimum: seconds a call over the quiet samples, over all where there are none.
+      per_second: items a second, from the median.
+      quiet, samples: how many samples were quiet, of how many taken.
+      compile_seconds: first call less the median: tracing and compilation, or warming up.
+      memory_mib: peak resident memory of the worker.
+      ratio: how many times faster the first side of the case is, per item; None for the first side itself, or where it was refused.
+      note: why the ratio was refused, or empty.
+    """
+
+    case: str
+    side: str
+    items: int
+    median: float
+    minimum: float
+    per_second: float
+    quiet: int
+    samples: int
+    compile_seconds: float
+    memory_mib: float
+    ratio: float | None = None
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON or CSV."""
+        return asdict(self)
+
+
+def busy_seconds(stat: Path = Path("/proc/stat")) -> float:
+    """CPU seconds that all processes of the machine have used since boot (idle and waiting left out); nan where /proc/stat is missing."""
+    try:
+        fields = [int(field) for field in stat.read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return float("nan")
+    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def take_sample(function: Callable[[], Any], min_seconds: float = MIN_SECONDS) -> Sample:
+    """Times `function`, which must have finished its work when it returns; short ones are called until `min_seconds` have passed."""
+    machine, own, start = busy_seconds(), time.process_time(), time.perf_counter()
+    calls = elapsed = 0
+    while elapsed < min_seconds or calls == 0:
+        function()
+        calls, elapsed = calls + 1, time.perf_counter() - start
+    foreign = (busy_seconds() - machine) - (time.process_time() - own)
+    return Sample(elapsed / calls, foreign if math.isnan(foreign) else max(0.0, foreign / elapsed))
+
+
+def serve(prepare: Callable[[dict[str, Any]], tuple[Callable[[], Any], dict[str, Any]]]) -> None:
+    """The main of a worker module: `prepare(spec) -> (call, facts)`, then one sample for every line "sample" on stdin.
+
+    The spec is the JSON of the command line's only argument; answers are JSON lines on stdout. `prepare` makes the first call itself and
+    reports how long it took as `first_seconds`, and anything else it likes, in `facts`.
+    """
+    spec = json.loads(sys.argv[1])
+    answers, sys.stdout = sys.stdout, sys.stderr  # a library's chatter must not look like an answer
+    call, facts = prepare(spec)
+    print(json.dumps(facts), file=answers, flush=True)
+    for line in sys.stdin:
+        if line.strip() != "sample":
+            break
+        sample = take_sample(call)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(
+            json.dumps({"seconds": sample.seconds, "foreign_cores": sample.foreign_cores, "memory_mib": memory}), file=answers, flush=True
+        )
+
+
+class Worker:
+    """A worker process of `module` (run as `python -m module SPEC`); a context manager that ends it."""
+
+    def __init__(self, module: str, spec: Mapping[str, Any]):
+        self.module = module
+        self.memory_mib = 0.0
+        command = [sys.executable, "-m", module, json.dumps(dict(spec))]
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True)
+        self.facts = self._answer()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def sample(self) -> Sample:
+        """Asks for one sample and waits for it."""
+        print("sample", file=self._process.stdin, flush=True)
+        answer = self._answer()
+        self.memory_mib = answer.pop("memory_mib")
+        return Sample(**answer)
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if line:
+            return json.loads(line)
+        self._process.wait()
+        self._errors.seek(0)
+        last = ([line for line in self._errors.read().splitlines() if line.strip()] or ["no message"])[-1]
+        self.close()
+        raise AudiojaxError(f"bench worker {self.module} stopped: {last}")
+
+
+def alternate(workers: Sequence[Worker], wanted: int = MIN_QUIET, attempts: int = 12) -> list[list[Sample]]:
+    """Samples of every worker, one after the other in turns, until each has `wanted` quiet ones or was asked `attempts` times."""
+    taken: list[list[Sample]] = [[] for _ in workers]
+    for _ in range(attempts):
+        waiting = [i for i, samples in enumerate(taken) if sum(sample.quiet for sample in samples) < wanted]
+        if not waiting:
+            break
+        for i in waiting:
+            taken[i].append(workers[i].sample())
+    return taken
+
+
+def make_row(case: str, side: str, items: int, samples: Sequence[Sample], first_seconds: float, memory_mib: float) -> Row:
+    """The line of one side, from its quiet samples, or from all of them where none was quiet (which the counts show)."""
+    quiet = [sample.seconds for sample in samples if sample.quiet]
+    seconds = quiet or [sample.seconds for sample in samples]
+    median = statistics.median(seconds)
+    compile_seconds = max(0.0, first_seconds - median)
+    return Row(case, side, items, median, min(seconds), items / median, len(quiet), len(samples), compile_seconds, memory_mib)
+
+
+def with_ratios(rows: Sequence[Row], allow_noise: bool = False) -> list[Row]:
+    """The rows with `ratio` filled in against the first one: its items a second over theirs, or a note why not."""
+    first, *others = rows
+    done = [first]
+    for row in others:
+        short = [side for side in (first, row) if side.quiet < MIN_QUIET]
+        if short and not allow_noise:
+            note = f"no ratio: {short[0].side} has {short[0].quiet} quiet samples of {short[0].samples}, {MIN_QUIET} are needed"
+            done.append(Row(**{**asdict(row), "ratio": None, "note": note}))
+        else:
+            note = "noisy" if short else ""
+            done.append(Row(**{**asdict(row), "ratio": first.per_second / row.per_second, "note": note}))
+    return done
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """The rows as an aligned text table."""
+    header = ("case", "side", "items", "s/call", "min", "items/s", "quiet", "compile s", "MiB", "ours is x faster")
+    lines = [header]
+    for row in rows:
+        ratio = f"{row.ratio:.1f}{' (noisy)' if row.note else ''}" if row.ratio is not None else row.note or "-"
+        counts = f"{row.quiet}/{row.samples}"
+        times = (f"{row.median:.3f}", f"{row.minimum:.3f}", f"{row.per_second:.4g}")
+        lines.append((row.case, row.side, str(row.items), *times, counts, f"{row.compile_seconds:.1f}", f"{row.memory_mib:.0f}", ratio))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -1,0 +1,69 @@
+"""Speed of DiffATR inference: Q queries over their top M candidates, K DDIM steps, our one-jit blocked sampler beside plain PyTorch.
+
+Our side is `papers.diffatr.inference.diffuse_scores` as search and evaluation use it: cosine, top M, preparation of the gallery and all
+DDIM steps in one call. The torch side runs the literal network in an eager loop over the same top M and the same start noise, which it is
+given; its result is compared with ours before anything is timed.
+"""
+
+import importlib.util
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from audiojax.bench.harness import MIN_QUIET, Row, Worker, alternate, make_row, with_ratios
+from audiojax.errors import AudiojaxError, UsageError
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}  # of x, which lies in [-1, 1], after all steps
+
+
+def run(
+    *,
+    queries: int = 5_000,
+    gallery: int = 1_000,
+    top_m: int = 32,
+    steps: int = 50,
+    width: int = 1_024,
+    query_block: int = 64,
+    torch_queries: int = 200,
+    torch_dtypes: Sequence[str] = ("float32", "bfloat16"),
+    samples: int = MIN_QUIET,
+    attempts: int = 12,
+    allow_noise: bool = False,
+) -> list[Row]:
+    """Rows of audiojax and of torch in each dtype, items = queries; ratios per query, refused on a noisy machine unless `allow_noise`.
+
+    Args:
+      torch_queries: how many of the queries the slow side handles in a call.
+      torch_dtypes: dtypes of the torch network, each a row; () leaves torch out.
+      samples: quiet samples wanted of each side.
+      attempts: calls of each side at most.
+
+    Raises:
+      UsageError: torch is not installed.
+      AudiojaxError: a worker stopped, or torch's result is not ours.
+    """
+    if torch_dtypes and importlib.util.find_spec("torch") is None:
+        raise UsageError("the bench compares with torch: install it with pip install 'audiojax[parity]', or leave torch out")
+    case = f"pair denoiser, top {top_m}, {steps} steps, D = {width}"
+    with tempfile.TemporaryDirectory(prefix="audiojax-bench-") as folder:
+        shared = str(Path(folder) / "shared.npz")
+        sizes = {"queries": queries, "gallery": gallery, "top_m": top_m, "steps": steps, "width": width, "query_block": query_block}
+        spec = {**sizes, "checked": min(torch_queries, queries), "shared": shared}
+        workers = [Worker("audiojax.bench.pair_denoiser_jax", spec)]
+        try:
+            for dtype in torch_dtypes:
+                workers.append(Worker("audiojax.bench.pair_denoiser_torch", {"shared": shared, "dtype": dtype}))
+                difference = workers[-1].facts["difference"]
+                if not difference <= TOLERANCE[dtype]:
+                    raise AudiojaxError(f"torch {dtype} differs from audiojax by {difference:.2g} after {steps} steps: not the same maths")
+            taken = alternate(workers, samples, attempts)
+        finally:
+            for worker in workers:
+                worker.close()
+    sides = ["audiojax", *(f"torch eager {dtype}" for dtype in torch_dtypes)]
+    items = [queries, *([spec["checked"]] * len(torch_dtypes))]
+    rows = [
+        make_row(case, side, count, got, worker.facts["first_seconds"], worker.memory_mib)
+        for side, count, got, worker in zip(sides, items, taken, workers, strict=True)
+    ]
+    return with_ratios(rows, allow_noise)
