@@ -1,0 +1,5 @@
+"""The papers, by name. The trainer knows a paper only as the `Task` that its `make_task` returns."""
+
+from audiojax.papers import diffatr
+
+TASKS = {"diffatr": diffatr.make_task}

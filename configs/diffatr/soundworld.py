@@ -21,7 +21,9 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.phases = ("contrastive", "hybrid")
 
     config.data = ConfigDict()
-    config.data.source = "soundworld"  # soundworld: built once on disk | memory: synthesised in memory | tfds: any data in the builder's schema
+    config.data.source = (
+        "soundworld"  # soundworld: built once | memory: synthesised on demand | tfds: any data in the builder's schema
+    )
     config.data.dir = ""  # "" = the user's data folder
     config.data.size = "base" if base else "mini"
     config.data.domain = "studio"
@@ -30,8 +32,10 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.data.seconds = 3.84
     config.data.padding = "zero"  # of clips shorter than `seconds`: zero | repeat
     config.data.max_tokens = 48
-    config.data.captions = 5  # a clip, in evaluation
-    config.data.in_memory = True  # keep decoded int16 clips in host memory
+    config.data.captions = 5  # of each clip
+    config.data.mode = "pairs"  # every (clip, caption) is an example | random: a clip is one, with a caption drawn each time
+    config.data.in_memory = True  # keep the int16 clips that were read in host memory
+    config.data.threads = 2
 
     config.tokenizer = ConfigDict({"folder": "", "vocab_size": 1_000})  # "" = train WordPiece on the training captions
 
@@ -64,8 +68,23 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.inference.top_m = 32  # 0 = all candidates
     config.inference.noise_draws = 1
     config.inference.query_block = 64
-    config.inference.alphas = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # chosen on validation
+    config.inference.alphas = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 100.0)  # grids of the choice on validation
     config.inference.temperatures = (1.0, 10.0, 100.0)
+    config.inference.fusion = ConfigDict()  # DiffusionRet's values; the end of training replaces them by the chosen ones
+    config.inference.fusion.t2a = ConfigDict({"alpha": 1.0, "temperature": 1.0})
+    config.inference.fusion.a2t = ConfigDict({"alpha": 1.0, "temperature": 1.0})
+
+    config.parallel = "pmap"  # pmap | mesh
+    config.mesh = (-1, 1, 1)  # devices along data, fsdp, tensor; -1 = what is left
+    config.train = ConfigDict()  # of every phase
+    config.train.eval_every = 500
+    config.train.save_every = 250
+    config.train.eval_batch_size = 50
+    config.train.log_every = 25
+    config.train.keep = 1
+    config.train.accumulate = 1
+    config.train.ema_decay = 0.0
+    config.train.max_bad_steps = 10
 
     steps = (4_000, 1_500) if base else (4, 4) if debug else (1_600, 600)
     encoders = {"pattern": ".*", "name": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": 100, "clip_norm": 2.0}
@@ -73,5 +92,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     denoisers = {"pattern": "^denoiser_", "name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0}
     denoisers |= {"b1": 0.9, "b2": 0.98, "eps": 1e-6, "weight_decay": 0.2}
     config.contrastive = ConfigDict({"steps": steps[0], "batch_size": 32, "trainable": ".*", "groups": {"encoders": encoders}})
-    config.hybrid = ConfigDict({"steps": steps[1], "batch_size": 32, "trainable": ".*", "groups": {"denoisers": denoisers, "encoders": tuned}})
+    config.hybrid = ConfigDict(
+        {"steps": steps[1], "batch_size": 32, "trainable": ".*", "groups": {"denoisers": denoisers, "encoders": tuned}}
+    )
     return config

@@ -1,0 +1,18 @@
+"""DiffATR: diffusion-based generative modelling for audio-text retrieval (arXiv 2409.10025)."""
+
+from audiojax.papers.diffatr.inference import Fusion, Scores, fuse
+from audiojax.papers.diffatr.ranking import Direction
+from audiojax.papers.diffatr.task import Settings, choose_fusion, make_settings, make_task, search_split, search_text
+
+__all__ = [
+    "Direction",
+    "Fusion",
+    "Scores",
+    "Settings",
+    "choose_fusion",
+    "fuse",
+    "make_settings",
+    "make_task",
+    "search_split",
+    "search_text",
+]

@@ -102,7 +102,13 @@ def _chains(
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, i), draw))(index)
         x = initial_noise(keys, top.shape[1:])
         return sample_ddim(
-            lambda x, t, now: model(x, now), schedule, x, grid, prediction="x0", clip=lambda x0: jnp.clip(x0, -1.0, 1.0), per_step=pairs.steps
+            lambda x, t, now: model(x, now),
+            schedule,
+            x,
+            grid,
+            prediction="x0",
+            clip=lambda x0: jnp.clip(x0, -1.0, 1.0),
+            per_step=pairs.steps,
         )
 
     return jnp.moveaxis(jax.lax.map(one_draw, jnp.arange(draws, dtype=jnp.int32)), 0, 1)
@@ -141,4 +147,6 @@ def fusion_report(scores: Scores, fusion: Fusion) -> dict[str, float]:
 
 def fusion_grid(alphas: Sequence[float], temperatures: Sequence[float]) -> list[Fusion]:
     """All settings to try on validation, the mildest first, so that a tie keeps the smallest intervention."""
-    return [Fusion(float(alpha), float(temperature)) for alpha in sorted(alphas) for temperature in (sorted(temperatures) if alpha else [1.0])]
+    return [
+        Fusion(float(alpha), float(temperature)) for alpha in sorted(alphas) for temperature in (sorted(temperatures) if alpha else [1.0])
+    ]

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
+from jaxtyping import Float
 
 from audiojax.audio.spectral import PRESETS as MELS
 from audiojax.collectives import example_keys, gather_batch, local_key, row_offset
@@ -22,16 +23,16 @@ from audiojax.encoders.panns import PRESETS as PANNS
 from audiojax.errors import UsageError
 from audiojax.losses.contrastive import same_clip_mask, symmetric_nt_xent
 from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig
-from audiojax.papers.diffatr.inference import Scores, diffuse_scores
+from audiojax.papers.diffatr import ranking
+from audiojax.papers.diffatr.inference import Fusion, Scores
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.model import DualEncoder, cosine, unit_rows
-from audiojax.papers.diffatr.ranking import Ranking, choose_fusion, directions
+from audiojax.papers.diffatr.ranking import Direction
 from audiojax.papers.task import Task
 from audiojax.schedule import Schedule, make_schedule
 from audiojax.typing import Array, Batch, Key, Params
 
 PHASES = ("contrastive", "hybrid")
-DIRECTIONS = ("t2a", "a2t")
 RULES = (  # widths split over tensor and fsdp; whatever is not named here falls back to the largest divisible dimension over fsdp
     (r"attention/(query|key|value)/kernel$", PartitionSpec("fsdp", "tensor")),
     (r"attention/out/kernel$", PartitionSpec("tensor", "fsdp")),
@@ -82,7 +83,9 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
         raise UsageError(f"model.mel '{model['mel']}' takes {mel.sample_rate} Hz, but data.sample_rate is {config['data']['sample_rate']}")
     text = BERTS[_choice("model.text_preset", model["text_preset"], BERTS)]
     text = dataclasses.replace(text, vocab_size=vocab_size, dropout=model["text_dropout"], attention_dropout=model["text_dropout"])
-    stripes = tuple(sorted(model["spec_augment"].items())) if model["spec_augment"]["time_stripes"] + model["spec_augment"]["mel_stripes"] else ()
+    stripes = (
+        tuple(sorted(model["spec_augment"].items())) if model["spec_augment"]["time_stripes"] + model["spec_augment"]["mel_stripes"] else ()
+    )
     dual = DualEncoder(audio, text, mel, stripes, model["head_width"], model["joint_width"], dtype=dtype)
     switches = dict(model["denoiser"])
     denoiser_input = _choice("model.denoiser.input", switches.pop("input"), ("raw", "l2"))
@@ -103,7 +106,7 @@ def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task
         predict=partial(predict, settings),
         metrics=partial(metrics, settings),
         partition_rules=RULES,
-        select="t2a/R@1+R@5+R@10",
+        select="t2a/R_sum",
     )
 
 
@@ -116,7 +119,9 @@ def init(settings: Settings, phase: str, key: Key, batch: Batch) -> dict[str, An
         pair, width = jnp.zeros((1, 2)), settings.denoiser.width
         for name in ("denoiser_t2a", "denoiser_a2t"):
             network = PairDenoiser(settings.denoiser)
-            params[name] = network.init(keys[name], pair, jnp.zeros(1, jnp.int32), jnp.zeros((1, width)), jnp.zeros((1, 2, width)))["params"]
+            params[name] = network.init(keys[name], pair, jnp.zeros(1, jnp.int32), jnp.zeros((1, width)), jnp.zeros((1, 2, width)))[
+                "params"
+            ]
     return {"params": params, "model_state": {"batch_stats": variables["batch_stats"]}}
 
 
@@ -184,9 +189,33 @@ def predict(settings: Settings, params: Params, model_state: Any, batch: Batch) 
 
 
 def metrics(settings: Settings, params: Params, predictions: Mapping[str, np.ndarray], key: Key) -> dict[str, float]:
-    """Retrieval in both directions: by cosine, and in phase 2 also fused, with alpha and temperature chosen on these very predictions."""
-    ranking = rank(settings, params, predictions, key)
-    return ranking.summary()
+    """Scores of both directions; in phase 2 fused, with alpha and temperature chosen on these very predictions (validation)."""
+    found = {}
+    for direction in search_split(settings, params, predictions, key).values():
+        fused = f"denoiser_{direction.name}" in params
+        found |= direction.summary(choose_fusion(settings, direction) if fused else None)
+    return found
+
+
+def search_split(settings: Settings, params: Params, predictions: Mapping[str, np.ndarray], key: Key) -> dict[str, Direction]:
+    """Both directions of a split as `predict` returned it, before fusion."""
+    embeddings = ranking.Embeddings.from_predictions(predictions)
+    return ranking.search_split(params, settings.denoiser, settings.schedule, embeddings, key, **_search_options(settings))
+
+
+def search_text(settings: Settings, params: Params, text: Float[np.ndarray, "q d"], audio: Float[np.ndarray, "a d"], key: Key) -> Scores:
+    """Text queries over any gallery of sounds, before fusion."""
+    return ranking.search_direction(params, settings.denoiser, settings.schedule, "t2a", text, audio, key, **_search_options(settings))
+
+
+def _search_options(settings: Settings) -> dict[str, Any]:
+    options = {name: settings.inference[name] for name in ("top_m", "noise_draws", "query_block")}
+    return options | {"l2_input": settings.denoiser_input == "l2"}
+
+
+def choose_fusion(settings: Settings, direction: Direction) -> Fusion:
+    """Alpha and temperature from the config's grids, by mAP@10."""
+    return direction.choose(settings.inference["alphas"], settings.inference["temperatures"])
 
 
 def _choice(key: str, value: str, allowed) -> str:

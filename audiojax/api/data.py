@@ -1,0 +1,90 @@
+"""Where a config's data come from: records of a split, the transform that makes examples of them, and batches."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from platformdirs import user_data_dir
+
+from audiojax.data.pipeline import MemorySource, eval_batches, train_batches
+from audiojax.data.soundworld.builder import build
+from audiojax.data.soundworld.source import SceneSource
+from audiojax.data.sources import open_records
+from audiojax.data.transforms import ClipTransform
+from audiojax.errors import UsageError
+from audiojax.text.normalise import clean_caption
+from audiojax.text.tokenizer import Tokenizer
+
+
+def data_home() -> Path:
+    """Folder of built datasets: $AUDIOJAX_DATA, or the user's data folder."""
+    return Path(os.environ.get("AUDIOJAX_DATA") or user_data_dir("audiojax")).expanduser()
+
+
+def open_split(data: Mapping[str, Any], split: str, *, domain: str | None = None, progress: bool = True) -> Any:
+    """Random-access records of a split of the config's `data` section; SoundWorld is built the first time.
+
+    Args:
+      domain: another SoundWorld domain than the config's, for out-of-domain tests.
+
+    Raises:
+      UsageError: an unknown source, split or folder; a domain for data that have none.
+    """
+    kind = data["source"]
+    if kind == "tfds":
+        if domain:
+            raise UsageError("--domain is for SoundWorld: point data.dir at the other dataset instead")
+        if not data["dir"]:
+            raise UsageError("data.source 'tfds' needs --config.data.dir=FOLDER, a dataset in the builder's schema")
+        source = open_records(data["dir"], split)
+        return MemorySource(source) if data["in_memory"] else source
+    world = {"size": data["size"], "domain": domain or data["domain"], "seed": data["world_seed"]}
+    world |= {"sample_rate": data["sample_rate"], "seconds": data["seconds"]}
+    if kind == "memory":
+        return MemorySource(SceneSource(split, **world))
+    if kind != "soundworld":
+        raise UsageError(f"data.source '{kind}' is none of soundworld, memory, tfds")
+    source = open_records(build(data_dir=data["dir"] or data_home(), progress=progress, **world), split)
+    return MemorySource(source) if data["in_memory"] else source
+
+
+def make_transform(data: Mapping[str, Any], tokenizer: Tokenizer) -> ClipTransform:
+    """Record -> example, as the config's `data` section says."""
+    return ClipTransform(tokenizer, data["sample_rate"], data["seconds"], data["padding"], data["max_tokens"], clean_caption)
+
+
+def make_tokenizer(config: Mapping[str, Any], source: Any) -> Tokenizer:
+    """The tokenizer of a folder, or WordPiece learned from the training captions."""
+    if config["tokenizer"]["folder"]:
+        return Tokenizer.load(config["tokenizer"]["folder"])
+    captions = (clean_caption(text) for i in range(len(source)) for text in source[i]["captions"])
+    return Tokenizer.train(captions, config["tokenizer"]["vocab_size"])
+
+
+def training_stream(config: Mapping[str, Any], source: Any, transform: ClipTransform, batch_size: int, start_step: int) -> Iterator:
+    """This process's rows of every global batch from `start_step` on."""
+    data = config["data"]
+    return train_batches(
+        source,
+        transform,
+        batch_size=batch_size,
+        seed=config["seed"],
+        start_step=start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        mode=data["mode"],
+        captions=data["captions"] or None,
+        threads=data["threads"],
+    )
+
+
+def clip_batches(source: Any, transform: ClipTransform, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Every clip once with all its captions, in order; text leaves are [b, captions, l]."""
+    processes = jax.process_count()
+    rows = -(-batch_size // processes) * processes
+    return eval_batches(
+        source, transform, batch_size=rows, process_index=jax.process_index(), process_count=processes, mode="clips", threads=2
+    )

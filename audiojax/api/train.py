@@ -1,0 +1,192 @@
+"""Training from a config to a self-contained run directory, and its export.
+
+  workdir/config.json   checkpoints/<phase>/<step>/   metrics.csv   tensorboard/   tokenizer/   final/
+
+final/ holds all that `audiojax.load` needs: parameters, the config with the fusion chosen on validation, tokenizer, metric card.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from audiojax.api.data import clip_batches, make_tokenizer, make_transform, open_split, training_stream
+from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
+from audiojax.errors import UsageError
+from audiojax.papers import TASKS, diffatr
+from audiojax.report.pictures import log_mel_picture
+from audiojax.text.tokenizer import Tokenizer
+from audiojax.trainer import distributed
+from audiojax.trainer.evaluate import predict_all
+from audiojax.trainer.export import export_model, load_export, to_numpy
+from audiojax.trainer.layout import make_layout, wrap_predict
+from audiojax.trainer.log import Writer
+from audiojax.trainer.loop import FitResult, fit
+from audiojax.trainer.settings import make_phase
+
+LOGGED_QUERIES = 3  # validation queries whose best hit is logged as picture and audio
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True) -> Path:
+    """Trains every phase of a config, chooses the fusion on validation, and returns the folder of the finished model.
+
+    The same call on the same workdir goes on where the last one stopped.
+
+    Args:
+      config: locked, from `audiojax.config.load_config`.
+      workdir: folder of the run, made if it is missing.
+      progress: show bars on stderr.
+
+    Raises:
+      UsageError: the config does not fit the data, the devices or the run that is in `workdir`.
+      RunInterrupted: SIGTERM or SIGINT came; the state is saved.
+    """
+    workdir = Path(workdir)
+    distributed.initialize()
+    console = Console(stderr=True, quiet=not progress)
+    plain = to_dict(config)
+    if plain["paper"] not in TASKS:
+        raise UsageError(f"config key 'paper' is '{plain['paper']}'; it takes one of {', '.join(TASKS)}")
+    _claim(workdir, config)
+    train_source, val_source = (open_split(plain["data"], split, progress=progress) for split in ("train", "val"))
+    tokenizer = _tokenizer(plain, workdir, train_source)
+    transform = make_transform(plain["data"], tokenizer)
+    example = next(training_stream(plain, train_source, transform, jax.process_count(), 0))
+
+    def eval_data():
+        return clip_batches(val_source, transform, plain["train"]["eval_batch_size"])
+
+    result: FitResult | None = None
+    for name in plain["phases"]:
+        common = {key: value for key, value in plain["train"].items() if key != "eval_batch_size"}
+        phase = make_phase(name, {"seed": plain["seed"], "parallel": plain["parallel"], "mesh": plain["mesh"]}, common, plain[name])
+        result = fit(
+            TASKS[plain["paper"]](plain, name, vocab_size=tokenizer.vocab_size),
+            phase,
+            workdir=workdir,
+            train_data=lambda step, size=phase.batch_size: training_stream(plain, train_source, transform, size, step),
+            eval_data=eval_data,
+            init_batch=example,
+            init_params=result.params if result else None,
+            init_model_state=result.model_state if result else None,
+            on_eval=lambda step, predictions, writer: log_examples(val_source, step, predictions, writer),
+            console=console,
+        )
+    return _finish(plain, workdir, tokenizer, result, eval_data)
+
+
+def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "orbax") -> Path:
+    """Copies the finished model of a run into a folder of its own, which `audiojax.load` opens.
+
+    Raises:
+      UsageError: no finished run, another format, or `out` holds something already.
+    """
+    if format != "orbax":
+        raise UsageError(f"--format {format}: orbax is what there is")
+    if Path(out).exists() and any(Path(out).iterdir()):
+        raise UsageError(f"{out}: holds something already; --out takes a new or empty folder")
+    model = load_export(final_folder(workdir))
+    return export_model(
+        out, params=model.params, model_state=model.model_state, config=model.config, tokenizer=model.tokenizer, card=model.card
+    )
+
+
+def final_folder(path: str | os.PathLike) -> Path:
+    """The folder of the finished model at `path`, which is a run directory or such a folder itself."""
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such folder; train a model with `audiojax train`, or `audiojax demo` for a first one")
+    for folder in (path / "final", path):
+        if (folder / "card.json").is_file():
+            return folder
+    if (path / "config.json").is_file():
+        raise UsageError(f"{path}: the run is not finished; `audiojax train` with the same --config and --workdir goes on")
+    raise UsageError(f"{path}: holds no audiojax model (neither final/ nor card.json)")
+
+
+def log_examples(source: Any, step: int, predictions: Mapping[str, np.ndarray], writer: Writer) -> None:
+    """Logs the best hit of a few validation captions: the words, its sound and its spectrogram."""
+    audio = predictions["audio"] / np.linalg.norm(predictions["audio"], axis=1, keepdims=True)
+    chosen = np.linspace(0, len(audio) - 1, min(LOGGED_QUERIES, len(audio))).astype(int)
+    for number, clip in enumerate(chosen):
+        best = int(np.argmax(audio @ predictions["text"][clip, 0]))
+        record = source[best]
+        waveform = record["audio"].astype(np.float32) / 32768
+        verdict = "its own clip" if best == clip else f"clip {record['id']}, not {source[int(clip)]['id']}"
+        writer.text(step, f"example {number}/query", f"“{source[int(clip)]['captions'][0]}” finds {verdict}")
+        writer.audio(step, f"example {number}/sound", waveform, record["sample_rate"])
+        picture = log_mel_picture(waveform, record["sample_rate"])
+        writer.image(step, f"example {number}/spectrogram", np.repeat(picture[::-1, :, None], 3, axis=2))
+
+
+def _claim(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json, or checks that the run in `workdir` has the same config."""
+    path = workdir / "config.json"
+    if path.is_file():
+        theirs, ours = (dict(flat_items(to_dict(c))) for c in (config_from_json(path.read_text(encoding="utf-8")), config))
+        changed = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+        if changed:
+            key = changed[0]
+            raise UsageError(
+                f"{workdir}: holds a run with another config ({key} was {theirs.get(key)!r}, now {ours.get(key)!r}); use another --workdir"
+            )
+    elif workdir.exists() and not workdir.is_dir():
+        raise UsageError(f"{workdir}: is a file; --workdir takes a folder")
+    elif jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _write_text(path, config_to_json(config))
+
+
+def _tokenizer(config: Mapping[str, Any], workdir: Path, source: Any) -> Tokenizer:
+    folder = workdir / "tokenizer"
+    if folder.is_dir():
+        return Tokenizer.load(folder)
+    tokenizer = make_tokenizer(config, source)
+    if jax.process_index() == 0:
+        partial = folder.with_name("tokenizer.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        tokenizer.save(partial)
+        partial.rename(folder)
+    return tokenizer
+
+
+def _finish(config: dict[str, Any], workdir: Path, tokenizer: Tokenizer, result: FitResult, eval_data: Any) -> Path:
+    """Chooses the fusion on validation and writes final/."""
+    layout = make_layout(config["parallel"], config["mesh"])
+    settings = diffatr.make_settings(config, tokenizer.vocab_size)
+    task = TASKS[config["paper"]](config, config["phases"][-1], vocab_size=tokenizer.vocab_size)
+    predictions = predict_all(layout, wrap_predict(layout, task.predict), result.params, result.model_state, eval_data())
+    params = to_numpy(result.params)
+    for name, direction in diffatr.search_split(settings, params, predictions, jax.random.key(config["seed"])).items():
+        if f"denoiser_{name}" in params:
+            fusion = diffatr.choose_fusion(settings, direction)
+        else:
+            fusion = diffatr.Fusion(0.0, 1.0)
+        config["inference"]["fusion"][name] = {"alpha": fusion.alpha, "temperature": fusion.temperature}
+    card = {
+        "task": task.name,
+        "step": result.step,
+        "choice": result.choice,
+        "skipped_steps": result.skipped,
+        "validation": dict(result.metrics),
+    }
+    return export_model(
+        workdir / "final",
+        params=params,
+        model_state=result.model_state,
+        config=ConfigDict(config),
+        tokenizer=workdir / "tokenizer",
+        card=card,
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
