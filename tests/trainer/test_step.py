@@ -82,19 +82,11 @@ def test_full_optimiser_with_accumulation_is_equal_too(parallel):
     assert_trees_close(got.ema, expected.ema, 1e-4)
 
 
-def regression_task():
-    def loss(params, model_state, batch, key, *, axis_name=None):
-        error = jnp.einsum("bi,ij->bj", batch["x"], params["w"]) - batch["y"]
-        return jnp.mean(jnp.square(error)), (model_state, {})
-
-    return toy.TASK.__class__("toy/regression", toy.init, loss, toy.predict, toy.metrics, (), "r1")
-
-
 def regression_step(groups, accumulate=1, ema_decay=0.0):
-    params = {"w": jnp.zeros((toy.WIDTH, toy.WIDTH))}
+    params = toy.linear_init(jax.random.key(0), toy.batch(2))["params"]
     optimizer = make_optimizer(groups, params, 10)
     state = create_state(params, {}, optimizer, jax.random.key(0), bool(ema_decay))
-    return state, jax.jit(make_train_step(regression_task(), optimizer, accumulate=accumulate, ema_decay=ema_decay))
+    return state, jax.jit(make_train_step(toy.LINEAR, optimizer, accumulate=accumulate, ema_decay=ema_decay))
 
 
 def test_accumulation_equals_the_big_batch():
@@ -102,7 +94,7 @@ def test_accumulation_equals_the_big_batch():
     for accumulate in (1, 2, 8):
         state, step = regression_step(SGD, accumulate)
         state, metrics = step(state, {}, toy.batch(16))
-        results.append((state.params["w"], metrics["loss"], metrics["grad_norm/all"]))
+        results.append((state.params["head"]["kernel"], metrics["loss"], metrics["grad_norm/all"]))
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
@@ -112,8 +104,12 @@ def test_ema_formula():
     state, step = regression_step(SGD, ema_decay=0.75)
     first, _ = step(state, {}, toy.batch(16))
     second, _ = step(first, {}, toy.batch(16, start=16))
-    np.testing.assert_allclose(first.ema["w"], 0.75 * state.params["w"] + 0.25 * first.params["w"], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(second.ema["w"], 0.75 * first.ema["w"] + 0.25 * second.params["w"], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        first.ema["head"]["kernel"], 0.75 * state.params["head"]["kernel"] + 0.25 * first.params["head"]["kernel"], rtol=1e-6, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        second.ema["head"]["kernel"], 0.75 * first.ema["head"]["kernel"] + 0.25 * second.params["head"]["kernel"], rtol=1e-6, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

@@ -75,3 +75,25 @@ def rows(index, seed=0):
 def batch(size, start=0, seed=0):
     items = [rows(start + i, seed) for i in range(size)]
     return {name: np.stack([item[name] for item in items]) for name in items[0]}
+
+
+def linear_init(key, batch):
+    width = batch["x"].shape[-1]
+    return {"params": {"head": {"kernel": 0.1 * jax.random.normal(key, (width, width)), "bias": jnp.zeros((width,))}}, "model_state": {}}
+
+
+def linear_loss(params, model_state, batch, key, *, axis_name=None):
+    error = linear_predict(params, model_state, batch)["y"] - batch["y"]
+    return jnp.mean(jnp.square(error)), (model_state, {"error": jnp.mean(jnp.abs(error))})
+
+
+def linear_predict(params, model_state, batch):
+    return {"y": jnp.einsum("bi,ij->bj", batch["x"], params["head"]["kernel"]) + params["head"]["bias"][None], "truth": batch["y"]}
+
+
+def linear_metrics(params, predictions, key):
+    return {"fit": -float(np.mean(np.square(predictions["y"] - predictions["truth"]))), "rows": float(len(predictions["y"]))}
+
+
+LINEAR = Task("toy/linear", linear_init, linear_loss, linear_predict, linear_metrics, (), "fit")
+LINEAR_GROUPS = {"all": {"pattern": ".*", "lr": 0.01}}

@@ -1,0 +1,91 @@
+"""Real processes: killed and resumed, several on one machine, and more or fewer of them after a restart."""
+
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.soak import kill_resume
+from tests.trainer import processes
+
+SHORT = ("--steps", 8, "--eval-every", 4, "--save-every", 2)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    processes.finish(processes.start(folder, *SHORT))
+    return folder
+
+
+def assert_close(folder, expected, tolerance=1e-6):
+    want, got = processes.result(expected), processes.result(folder)
+    for name, value in got.items():
+        np.testing.assert_allclose(value, want[name], rtol=tolerance, atol=tolerance, err_msg=name)
+    assert got
+
+
+def losses(folder):
+    return [float(line.split(",")[3]) for line in processes.metrics(folder) if ",train/loss," in line]
+
+
+def test_two_processes_equal_one(alone, tmp_path):
+    processes.finish(*processes.start_many(2, tmp_path, *SHORT, "--devices", 1))
+    assert_close(tmp_path, alone)
+    np.testing.assert_allclose(losses(tmp_path), losses(alone), rtol=1e-5)
+    assert len(losses(tmp_path)) == 8
+
+
+def test_killed_run_resumes_bit_equal(tmp_path):
+    seconds = kill_resume.reference(tmp_path / "alone")
+    deaths, different = kill_resume.trial(tmp_path / "killed", tmp_path / "alone", seconds, random.Random(3), kills=1)
+    assert deaths == 1
+    assert different == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "devices", "parallel"), [(2, 1, "mesh"), (4, 1, "pmap"), (4, 2, "mesh"), (2, 2, "pmap")])
+def test_processes_equal_one(alone, tmp_path, count, devices, parallel):
+    processes.finish(*processes.start_many(count, tmp_path, *SHORT, "--devices", devices, "--parallel", parallel))
+    assert_close(tmp_path, alone, 1e-5)
+    np.testing.assert_allclose(losses(tmp_path), losses(alone), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["pmap", "mesh"])
+def test_resume_on_other_process_counts_keeps_the_global_order(alone, tmp_path, parallel):
+    first = ("--steps", 3, "--eval-every", 4, "--save-every", 2, "--parallel", parallel)
+    processes.finish(*processes.start_many(2, tmp_path, *first, "--devices", 1))
+    middle = ("--steps", 6, *first[2:])
+    processes.finish(processes.start(tmp_path, *middle))
+    processes.finish(*processes.start_many(4, tmp_path, *SHORT, "--devices", 1, "--parallel", parallel))
+    np.testing.assert_allclose(losses(tmp_path)[:3], losses(alone)[:3], rtol=1e-5)
+    assert len(losses(tmp_path)) == 8
+
+
+@pytest.mark.slow
+def test_loader_workers_resume_bit_equal(tmp_path):
+    seconds = kill_resume.reference(tmp_path / "alone", "--workers", 2)
+    deaths, different = kill_resume.trial(tmp_path / "killed", tmp_path / "alone", seconds, random.Random(1), "--workers", 2, kills=2)
+    assert deaths >= 1
+    assert different == []
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_processes_stops_both_after_the_same_step(tmp_path):
+    options = ("--steps", 400, "--delay", 0.01, "--eval-every", 0, "--save-every", 50, "--devices", 1)
+    both = processes.start_many(2, tmp_path, *options)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "metrics.csv").exists() or len(losses(tmp_path)) < 3:
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in both)
+        time.sleep(0.1)
+    both[1].send_signal(signal.SIGTERM)
+    texts = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [143, 143], texts
+    stopped = [next(line for line in text.splitlines() if "after SIGTERM" in line) for text in texts]
+    assert stopped[0] == stopped[1]
+    step = int(stopped[0].split("saved step ")[1].split()[0])
+    assert (tmp_path / "checkpoints" / "first" / str(step)).is_dir()
