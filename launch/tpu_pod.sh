@@ -5,9 +5,9 @@
 # command on all workers at once; jax.distributed finds the pod by itself:
 #
 #   bash launch/tpu_pod.sh --name my-pod --zone us-central2-b -- \
-#     audiojax train --config configs/diffatr/audiocaps.py --workdir gs://my-bucket/runs/audiocaps
+#     audiojax train --config configs/diffatr/audiocaps.py --workdir /mnt/shared/runs/audiocaps
 #
-# Needs gcloud, logged in. What git tracks is copied, so commit first.
+# Needs gcloud, logged in, and a --workdir on a file system that all workers share. What git tracks is copied, so commit first.
 #
 #   --name TPU      name of the TPU VM
 #   --zone ZONE     its zone

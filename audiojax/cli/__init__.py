@@ -34,11 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words[:end]
     words = [word for i, word in enumerate(words) if word != "--debug" or i > end]
     try:
-        code = _dispatch(words)
+        try:
+            code = _dispatch(words)
+        except SystemExit as stop:  # argparse after -h, rich on a closed pipe
+            code = stop.code if isinstance(stop.code, int) else 0
         sys.stdout.flush()
         return code
-    except SystemExit as stop:  # argparse after -h and --version, rich on a closed pipe
-        return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         print("audiojax: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -11,26 +11,34 @@ from audiojax.errors import UsageError
 class Parser(argparse.ArgumentParser):
     """An argparse parser without abbreviations, with examples, that raises UsageError instead of exiting."""
 
-    def __init__(self, prog: str, description: str, examples: str, *, commands: str = ""):
-        listed = f"commands:\n{commands}\n\n" if commands else ""
-        indented = "\n".join(f"  {line}" for line in examples.strip().splitlines())
+    def __init__(self, prog: str, description: str = "", examples: str = "", *, commands: str = ""):
+        titled = {"commands:": commands, "examples:": "\n".join(f"  {line}" for line in examples.strip().splitlines())}
         super().__init__(
             prog=prog,
-            description=description[0].upper() + description[1:].rstrip(".") + ".",
-            epilog=f"{listed}examples:\n{indented}",
+            description=description[:1].upper() + description[1:].rstrip(".") + "." if description else None,
+            epilog="\n\n".join(f"{title}\n{text}" for title, text in titled.items() if text),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")  # taken out before parsing
 
+    def flags(self) -> set[str]:
+        """Every flag of this parser and of its subcommands."""
+        found = set(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found.update(*(parser.flags() for parser in action.choices.values()))
+        return found
+
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> argparse.Namespace:
         """Parses; a flag that does not exist is reported before a required one that is missing, for it is usually the same."""
+        known = self.flags()
         for word in args:
             if word == "--":
                 break
             flag = word.split("=", 1)[0]
-            if flag.startswith("--") and flag not in self._option_string_actions:
-                raise UsageError(f"there is no flag {flag}{nearest(flag, self._option_string_actions)} See {self.prog} -h")
+            if flag.startswith("--") and flag not in known:
+                raise UsageError(f"there is no flag {flag}{nearest(flag, known)} See {self.prog} -h")
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -39,7 +47,7 @@ class Parser(argparse.ArgumentParser):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """ "; did you mean 'x'?" for the closest known word, or "." where none is close."""
-    near = difflib.get_close_matches(word, list(known), 1)
+    near = difflib.get_close_matches(word, sorted(known), 1)
     return f"; did you mean '{near[0]}'?" if near else "."
 
 
@@ -73,6 +81,17 @@ def whole_number(low: int, high: int | None = None) -> Any:
             allowed = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
             raise argparse.ArgumentTypeError(f"must be {allowed}, not '{text}'")
         return value
+
+    return convert
+
+
+def file_named(ending: str) -> Any:
+    """An argparse type: the path of a file to write, so that a wrong ending is found before the work and not after it."""
+
+    def convert(text: str) -> str:
+        if not text.endswith(ending):
+            raise argparse.ArgumentTypeError(f"must end in {ending}, not '{text}'")
+        return text
 
     return convert
 

@@ -20,7 +20,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    from audiojax import api
     from audiojax.config import load_config
 
-    api.train(load_config(args.config, args.overrides), args.workdir, progress=not args.quiet)
+    config = load_config(args.config, args.overrides)  # a misspelt key is told before jax has started
+    from audiojax import api
+
+    api.train(config, args.workdir, progress=not args.quiet)

@@ -4,7 +4,7 @@ import io
 
 import librosa
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from matplotlib import image as mpl_image
 
@@ -54,8 +54,10 @@ def log_mel_picture(waveform: np.ndarray, sample_rate: int, *, bands: int = 96, 
     return decibel[::-1].astype(np.float32)
 
 
-def spectrogram_png(waveform: np.ndarray, sample_rate: int, *, bands: int = 96, columns: int = 320, colormap: str = "magma") -> bytes:
-    """A PNG of `columns` x `bands` pixels, time to the right, pitch upwards, bright is loud.
+def spectrogram_pixels(
+    waveform: np.ndarray, sample_rate: int, *, bands: int = 96, columns: int = 320, colormap: str = "magma"
+) -> UInt8[np.ndarray, "bands columns 3"]:
+    """The spectrogram as RGB, time to the right, pitch upwards, bright is loud.
 
     Args:
       waveform: float [n] in [-1, 1] or int16 [n], mono.
@@ -63,7 +65,11 @@ def spectrogram_png(waveform: np.ndarray, sample_rate: int, *, bands: int = 96, 
       colormap: a matplotlib name.
     """
     decibel = log_mel_picture(waveform, sample_rate, bands=bands, columns=columns)
-    pixels = colormaps[colormap](1 + decibel / FLOOR_DB, bytes=True)[..., :3]
+    return np.ascontiguousarray(colormaps[colormap](1 + decibel / FLOOR_DB, bytes=True)[..., :3])
+
+
+def spectrogram_png(waveform: np.ndarray, sample_rate: int, **options: int | str) -> bytes:
+    """`spectrogram_pixels` as a PNG file."""
     buffer = io.BytesIO()
-    mpl_image.imsave(buffer, np.ascontiguousarray(pixels), format="png")
+    mpl_image.imsave(buffer, spectrogram_pixels(waveform, sample_rate, **options), format="png")
     return buffer.getvalue()
