@@ -25,6 +25,7 @@ class Reason(enum.StrEnum):
     SAMPLE_RATE_OUT_OF_RANGE = "sample_rate_out_of_range"
     TOO_LONG = "too_long"
     UNDECODABLE = "undecodable"
+    CHANGED = "changed"  # while it was being read
     OUT_OF_MEMORY = "out_of_memory"
     CRASHED_DECODER = "crashed_decoder"  # the child process died on it
     TIMEOUT = "timeout"  # the child process made no progress
