@@ -1,5 +1,6 @@
 """`audiojax search`: the sound files of a folder, ranked by how well they fit a description."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,9 @@ def run(args: Namespace) -> None:
     if not args.query.strip():
         raise UsageError('the query is empty: say what to look for, as in audiojax search "rain on a roof" ...')
     finder = api.load(args.model)
-    finder.index(args.audio, progress=not args.quiet)
+    folder = finder.index(args.audio, progress=not args.quiet)
+    if folder.skipped:
+        print(folder.tally.summary(), *folder.tally.lines(), sep="\n", file=sys.stderr)
     hits = finder.search(args.query, k=args.k)
     shown = [(rank, f"{hit.score:.3f}", shorten(hit.path, args.audio), f"{hit.start:.1f}") for rank, hit in enumerate(hits, 1)]
     print_section(Table(f"“{args.query}”", ("rank", "score", "file", "from s"), shown))

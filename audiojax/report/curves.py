@@ -1,45 +1,16 @@
-"""Training curves as inline SVG that follows the page's colours, and their source: the metrics.csv of a run."""
+"""Training curves as inline SVG that follows the page's colours."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 
 from markupsafe import Markup, escape
-
-from audiojax.errors import UsageError
 
 WIDTH, HEIGHT = 720, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 36
 POINTS = 600  # a longer series is thinned to block means
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
-
-
-def read_metrics(path: str | Path) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
-    """name -> phase -> (steps, values) of a run's metrics.csv (phase, step, name, value); values that are not finite are left out.
-
-    Each inner dict is the `series` of a `Curves` section.
-
-    Raises:
-      UsageError: the file is missing or has other columns.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; a run writes it while it trains")
-    series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    with path.open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle)
-        if not {"phase", "step", "name", "value"} <= set(reader.fieldnames or ()):
-            raise UsageError(f"{path}: not the metrics.csv of a run (its columns are {', '.join(reader.fieldnames or ('none',))})")
-        for row in reader:
-            value = float(row["value"])
-            if math.isfinite(value):
-                steps, values = series.setdefault(row["name"], {}).setdefault(row["phase"], ([], []))
-                steps.append(float(row["step"]))
-                values.append(value)
-    return series
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

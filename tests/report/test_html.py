@@ -6,8 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from audiojax.errors import UsageError
-from audiojax.report.curves import line_chart, read_metrics, ticks
+from audiojax.report.curves import line_chart, ticks
 from audiojax.report.html import bar, render, write_report
 from audiojax.report.sections import Card, Curves, Hit, Metric, MetricTable, Note, Sound, Sounds, Table, TopList, TopLists
 
@@ -163,14 +162,3 @@ def test_chart_thins_long_series_by_means():
     drawn = line_chart({"a": (range(10_000), [0.0, 1.0] * 5_000)}, label="x")
     points = drawn.split('points="')[1].split('"')[0].split()
     assert len(points) <= 600
-
-
-def test_read_metrics_groups_by_name_and_phase(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text("phase,step,name,value\none,10,loss,2.5\none,20,loss,nan\ntwo,10,loss,1.0\ntwo,10,rate,7\n")
-    assert read_metrics(path) == {"loss": {"one": ([10.0], [2.5]), "two": ([10.0], [1.0])}, "rate": {"two": ([10.0], [7.0])}}
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(UsageError, match=r"metrics\.csv: not the metrics\.csv of a run \(its columns are a, b\)"):
-        read_metrics(path)
-    with pytest.raises(UsageError, match="no such file"):
-        read_metrics(tmp_path / "none.csv")

@@ -1,0 +1,32 @@
+"""`audiojax evaluate`: the scores of a trained run, beside chance and ceiling."""
+
+from argparse import ArgumentParser, Namespace
+
+from audiojax.cli.parsing import file_named
+
+EXAMPLES = """
+audiojax evaluate --workdir runs/diffatr --split test
+audiojax evaluate --workdir runs/diffatr --domain field --out field      # out of domain; field/scores.json and field/report.html
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run, or of an exported model")
+    parser.add_argument("--split", default="test", help="of the run's data set (default: %(default)s)")
+    parser.add_argument("--domain", choices=("studio", "field"), help="another SoundWorld domain than the run's own")
+    parser.add_argument("--out", metavar="DIR", help="where report.html and scores.json go (default: WORKDIR/evaluation/SPLIT)")
+    parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the scores with intervals as CSV")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: Namespace) -> None:
+    from audiojax import api
+    from audiojax.report.sections import MetricTable
+    from audiojax.report.tables import metric_rows, print_section, write_file
+
+    found = api.evaluate(args.workdir, args.split, domain=args.domain, out=args.out, progress=not args.quiet)
+    for section in found.sections:
+        print_section(section)
+    if args.csv:
+        write_file(args.csv, metric_rows(section for section in found.sections if isinstance(section, MetricTable)))
+    print(found.json, found.report, sep="\n")
