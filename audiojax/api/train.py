@@ -20,7 +20,7 @@ from audiojax.api.data import clip_batches, make_tokenizer, make_transform, open
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
 from audiojax.errors import UsageError
 from audiojax.papers import TASKS, diffatr
-from audiojax.report.pictures import log_mel_picture
+from audiojax.report.pictures import spectrogram_pixels
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer import distributed
 from audiojax.trainer.evaluate import predict_all
@@ -121,8 +121,7 @@ def log_examples(source: Any, step: int, predictions: Mapping[str, np.ndarray], 
         verdict = "its own clip" if best == clip else f"clip {record['id']}, not {source[int(clip)]['id']}"
         writer.text(step, f"example {number}/query", f"“{source[int(clip)]['captions'][0]}” finds {verdict}")
         writer.audio(step, f"example {number}/sound", waveform, record["sample_rate"])
-        picture = log_mel_picture(waveform, record["sample_rate"])
-        writer.image(step, f"example {number}/spectrogram", np.repeat(picture[::-1, :, None], 3, axis=2))
+        writer.image(step, f"example {number}/spectrogram", spectrogram_pixels(waveform, record["sample_rate"]))
 
 
 def _claim(workdir: Path, config: ConfigDict) -> None:
