@@ -14,7 +14,7 @@ from rich.text import Text
 
 from audiojax.errors import UsageError
 from audiojax.report.files import write_whole
-from audiojax.report.sections import Card, Metric, MetricTable, Table
+from audiojax.report.sections import Card, Metric, MetricTable, Note, Table
 
 
 def show_number(value: object) -> str:
@@ -83,9 +83,10 @@ def rich_table(section: MetricTable | Table | Card) -> RichTable:
     return made
 
 
-def print_section(section: MetricTable | Table | Card, *, console: Console | None = None) -> None:
+def print_section(section: MetricTable | Table | Card | Note, *, console: Console | None = None) -> None:
     """Prints one section to the console (standard output by default)."""
-    (console or Console()).print(rich_table(section))
+    shown = Text("\n".join(section.paragraphs)) if isinstance(section, Note) else rich_table(section)
+    (console or Console()).print(shown)
 
 
 def metric_rows(tables: Iterable[MetricTable]) -> list[dict[str, object]]:
