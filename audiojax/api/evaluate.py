@@ -1,0 +1,227 @@
+"""Scores of a finished model on a split, beside chance and ceiling, as tables, JSON and an HTML report."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from audiojax.api.data import open_split
+from audiojax.api.find import Finder, load
+from audiojax.data.soundworld import oracle
+from audiojax.data.soundworld.scenes import Scene
+from audiojax.metrics.bootstrap import mean_interval
+from audiojax.metrics.retrieval import DEPTHS, Ranks, chance_scores
+from audiojax.papers import diffatr
+from audiojax.report.html import write_report
+from audiojax.report.sections import Card, Curves, Hit, Metric, MetricTable, Note, Section, Sound, Table, TopList, TopLists
+from audiojax.trainer.log import read_metrics
+
+TITLES = {"t2a": "Text to audio", "a2t": "Audio to text"}
+RANK_FIELDS = ("rank", "average_precision", "clip")
+LISTED = 5  # queries of the report, and hits of each
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+      scores: "t2a/R@1" and so on, as the JSON file has them.
+      ranks: "t2a", "t2a_cosine", "a2t", "a2t_cosine" -> ranks per query.
+      sections: tables and cards for the console and the report.
+      report: the HTML page.
+      json: the scores with chance, ceiling and metric card.
+    """
+
+    scores: Mapping[str, float]
+    ranks: Mapping[str, Ranks]
+    sections: Sequence[Section]
+    report: Path
+    json: Path
+
+
+def evaluate(
+    workdir: str | os.PathLike,
+    split: str = "test",
+    *,
+    domain: str | None = None,
+    out: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Evaluates the finished model of a run and writes `<workdir>/evaluation/<split>[-domain]/report.html` and `scores.json`.
+
+    Args:
+      workdir: a run directory or an exported model.
+      split: train | val | test | any split of the data.
+      domain: another SoundWorld domain than the model was trained on.
+      out: another folder for the two files.
+
+    Raises:
+      UsageError: no finished model, no such split or domain.
+    """
+    finder = load(workdir)
+    data = finder.config["data"]
+    source = open_split(data, split, domain=domain if domain != data["domain"] else None, progress=progress)
+    predictions = finder.predictions(source)
+    directions = diffatr.search_split(
+        finder.settings, finder.params, predictions, jax.random.fold_in(jax.random.key(finder.config["seed"]), 1)
+    )
+    scores, ranks = {}, {}
+    for name, direction in directions.items():
+        fused = f"denoiser_{name}" in finder.params
+        scores |= direction.summary(finder.fusion[name] if fused else None)
+        ranks[name] = direction.ranks(finder.fusion[name] if fused else None)
+        ranks[f"{name}_cosine"] = direction.ranks()
+    clip_index = directions["t2a"].clip_index
+    limits = {"chance": chance_scores(clip_index, len(source)), "ceiling": ceiling_scores(source)}
+    tested = domain or data["domain"]
+    card = metric_card(finder, source, split, tested)
+    where = place(split, tested, data["domain"])
+    folder = Path(out) if out else Path(workdir) / "evaluation" / where
+    tables = [score_table(name, ranks[name], limits) for name in directions]
+    sections: list[Section] = [*tables, cosine_table(ranks, scores), Card("Metric card", card)]
+    report = write_report(
+        folder / "report.html",
+        title=f"DiffATR on {where}",
+        subtitle=f"{len(source)} clips, {len(clip_index)} captions; trained on {data['domain']}, tested on {tested}",
+        sections=[*tables, top_lists(finder, source, directions["t2a"]), sections[2], *curves(Path(workdir)), sections[3], READING],
+    )
+    path = folder / "scores.json"
+    save_ranks(folder / "ranks.npz", ranks)
+    text = json.dumps({"scores": scores, **limits, "card": card}, indent=2)
+    path.write_text(text + "\n", encoding="utf-8")
+    return Evaluation(scores, ranks, sections, report, path)
+
+
+def place(split: str, tested: str, trained: str) -> str:
+    """Folder name of an evaluation: the split, with the domain where it is not the one trained on."""
+    return split if tested == trained else f"{split}-{tested}"
+
+
+def save_ranks(path: Path, ranks: Mapping[str, Ranks]) -> None:
+    """Ranks per query as an npz file, for paired comparisons."""
+    arrays = {f"{name}/{field}": getattr(one, field) for name, one in ranks.items() for field in RANK_FIELDS}
+    partial = path.with_name("partial-" + path.name)
+    np.savez_compressed(partial, **arrays)
+    partial.replace(path)
+
+
+def load_ranks(workdir: Path, split: str, tested: str, trained: str) -> dict[str, Ranks] | None:
+    """What an earlier evaluation saved, or None."""
+    path = workdir / "evaluation" / place(split, tested, trained) / "ranks.npz"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        names = sorted({name.rsplit("/", 1)[0] for name in stored.files})
+        return {name: Ranks(**{field: stored[f"{name}/{field}"] for field in RANK_FIELDS}) for name in names}
+
+
+READING = Note(
+    "How to read this",
+    (
+        "R@K is the share of queries whose right answer is among the first K; mAP@10 rewards it for being high up. Ties count against"
+        " the model. Chance is the expected score of a random order; the ceiling is that of an oracle that knows the scenes and must"
+        " guess among clips which a caption describes equally well.",
+        "Intervals are 95 % bootstrap intervals over clips. 'Cosine' is the dual encoder alone; 'fused' adds what the diffusion over the"
+        " best candidates says, with the weight and temperature that validation chose.",
+    ),
+)
+
+
+def score_table(name: str, ranks: Ranks, limits: Mapping[str, Mapping[str, float]]) -> MetricTable:
+    """R@1/5/10 and mAP@10 with intervals, MedR, each beside chance and ceiling."""
+    values = {f"R@{depth}": ranks.hits(depth) for depth in DEPTHS} | {"mAP@10": ranks.average_precision}
+    metrics = []
+    for key, per_query in values.items():
+        interval = mean_interval(per_query, ranks.clip)
+        bounds = {side: limits[side].get(f"{name}/{key}") for side in ("chance", "ceiling")}
+        metrics.append(Metric(key, interval.estimate, interval.low, interval.high, **bounds))
+    median = ranks.summary()["MedR"]
+    metrics.append(Metric("MedR", median, chance=limits["chance"][f"{name}/MedR"], percent=False, lower_is_better=True))
+    return MetricTable(TITLES[name], metrics)
+
+
+def cosine_table(ranks: Mapping[str, Ranks], scores: Mapping[str, float]) -> Table:
+    """The dual encoder alone beside the fused scores, and what the fusion did."""
+    columns = ("direction", "score", "R@1", "R@5", "R@10", "mAP@10", "alpha", "temperature", "pi", "top-1 changed")
+    rows = []
+    for name in TITLES:
+        plain, fused = ranks[f"{name}_cosine"].summary(), ranks[name].summary()
+        shown = ("R@1", "R@5", "R@10", "mAP@10")
+        rows.append((TITLES[name], "cosine", *(f"{100 * plain[key]:.1f}" for key in shown), "", "", "", ""))
+        if f"{name}_fusion/alpha" in scores:
+            of = {key: scores[f"{name}_fusion/{key}"] for key in ("alpha", "temperature", "pi_min", "pi_max", "top1_changed")}
+            spread, changed = f"{of['pi_min']:.3f} to {of['pi_max']:.3f}", f"{100 * of['top1_changed']:.1f} %"
+            values = (f"{100 * fused[key]:.1f}" for key in shown)
+            rows.append((TITLES[name], "fused", *values, f"{of['alpha']:g}", f"{of['temperature']:g}", spread, changed))
+    return Table("Cosine alone and fused", columns, rows)
+
+
+def ceiling_scores(source: Any) -> dict[str, float]:
+    """Expected R@K of SoundWorld's oracle under the names of `retrieval_scores`; {} for data without truth."""
+    records = [source[i] for i in range(len(source))]
+    if not all(record["scene"] for record in records):
+        return {}
+    found = oracle.retrieval([Scene.from_json(record["scene"]) for record in records], [record["captions"] for record in records])
+    return {key.replace("_R@", "/R@"): value for key, value in found.items() if "_R@" in key}
+
+
+def metric_card(finder: Finder, source: Any, split: str, domain: str) -> dict[str, Any]:
+    """How the scores came about."""
+    data, inference, diffusion = (finder.config[section] for section in ("data", "inference", "diffusion"))
+    listed = "\n".join(source[i]["id"] for i in range(len(source)))
+    return {
+        "protocol": "every caption queries all clips; every clip queries all captions (best of its own); pessimistic ties",
+        "data": f"{data['source']} {data['size']} {domain}" if data["source"] != "tfds" else str(data["dir"]),
+        "split": split,
+        "clips": len(source),
+        "list hash": hashlib.blake2b(listed.encode(), digest_size=8).hexdigest(),
+        "sample rate": f"{data['sample_rate']} Hz",
+        "trained on": data["domain"] if data["source"] != "tfds" else str(data["dir"]),
+        "model": f"{finder.card['task']} at step {finder.card['step']} ({finder.card['choice']} weights)",
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(finder.params)),
+        "diffusion": f"{diffusion['schedule']}, K = {diffusion['steps']}, M = {inference['top_m'] or 'all'}",
+        "seed": finder.config["seed"],
+    }
+
+
+def curves(workdir: Path) -> list[Curves]:
+    """Loss and validation recall over the steps of every phase, from metrics.csv."""
+    if not (workdir / "metrics.csv").is_file():
+        return []
+    rows = read_metrics(workdir)
+    charts = (
+        ("Training loss", ("train/loss", "train/contrastive"), True),
+        ("Validation, text to audio", ("val/t2a/R@1", "val/t2a/R@10"), False),
+    )
+    found = []
+    for title, names, logarithmic in charts:
+        series = {f"{phase}: {name.split('/')[-1]}": values for (phase, name), values in rows.items() if name in names}
+        if series:
+            found.append(Curves(title, series, log_y=logarithmic))
+    return found
+
+
+def top_lists(finder: Finder, source: Any, direction: diffatr.Direction) -> TopLists:
+    """Best five clips of some captions, spread over the split, with sounds and pictures."""
+    fused = diffatr.fuse(direction.scores, finder.fusion["t2a"]) if direction.scores.top.shape[1] else direction.scores.similarity
+    ranks = direction.ranks(finder.fusion["t2a"] if direction.scores.top.shape[1] else None).rank
+    captions = len(direction.clip_index) // len(source)
+    lists = []
+    for clip in np.linspace(0, len(source) - 1, min(LISTED, len(source))).astype(int):
+        query = int(clip) * captions
+        order = np.argsort(-fused[query], kind="stable")[:LISTED]
+        hits = [Hit(_sound(source[int(i)]), float(fused[query, i]), bool(i == clip)) for i in order]
+        truth = None if clip in order else _sound(source[int(clip)])
+        lists.append(TopList(source[int(clip)]["captions"][0], hits, int(ranks[query]) + 1, truth))
+    return TopLists("What it finds", lists, note="Captions of the split, spread evenly over its clips; not picked by hand.")
+
+
+def _sound(record: Mapping[str, Any]) -> Sound:
+    return Sound(record["audio"], record["sample_rate"], record["id"], record["captions"][0])
