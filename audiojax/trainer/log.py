@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 HEADER = ("phase", "step", "name", "value")
 
@@ -25,6 +24,8 @@ class Writer:
         self.active = active
         if not active:
             return
+        from tensorboardX import SummaryWriter  # here, because it imports torch where torch is installed: seconds
+
         folder = Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
         cut_metrics(folder / "metrics.csv", phase, start_step)

@@ -17,13 +17,13 @@ import numpy as np
 
 from tests.trainer import processes
 
-OPTIONS = ("--steps", 40, "--save-every", 3, "--eval-every", 10)
+OPTIONS = ("--steps", 40, "--save-every", 3, "--eval-every", 10, "--delay", 0.005)
 
 
 def reference(folder, *options):
     """Seconds that an undisturbed run takes; its result stays in `folder`."""
     begin = time.monotonic()
-    processes.finish(processes.start(folder, *OPTIONS, *options))
+    processes.finish(processes.start(folder, *options))
     return time.monotonic() - begin
 
 
@@ -31,14 +31,14 @@ def trial(folder, expected, seconds, rng, *options, kills=None):
     """Kills the run at random moments, lets the last one finish, and returns (deaths, differing arrays and lines)."""
     deaths = 0
     for _ in range(kills or rng.randint(1, 3)):
-        process = processes.start(folder, *OPTIONS, *options)
+        process = processes.start(folder, *options)
         try:
             process.wait(timeout=rng.uniform(0.3, 1.0) * seconds)
         except Exception:
             process.kill()
             deaths += 1
         process.communicate()
-    processes.finish(processes.start(folder, *OPTIONS, *options))
+    processes.finish(processes.start(folder, *options))
     want, got = processes.result(expected), processes.result(folder)
     different = [
         name for name in want.keys() | got.keys() if name not in want or name not in got or not np.array_equal(want[name], got[name])
@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="loader processes of each run")
     arguments = parser.parse_args()
-    options = ("--delay", 0.005, "--workers", arguments.workers)
+    options = (*OPTIONS, "--workers", arguments.workers)
     rng = random.Random(arguments.seed)
     root = Path(tempfile.mkdtemp(prefix="kill_resume_"))
     seconds = reference(root / "left_alone", *options)
