@@ -169,12 +169,18 @@ def build(
     return Path(builder.data_path)
 
 
-def _pool(workers: int | None, clips: int) -> contextlib.AbstractContextManager:
-    """A pool of spawned processes, or a context of None where one process does: few clips, one core, workers=1."""
+@contextlib.contextmanager
+def _pool(workers: int | None, clips: int) -> Iterator[Executor | None]:
+    """A pool of spawned processes, or None where one process does: few clips, one core, workers=1. Unfinished work is dropped."""
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers <= 1 or clips < 4 * CHUNK:
-        return contextlib.nullcontext()
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        yield None
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The listening sheet: one HTML page on which every class can be heard, seen and read, plain and with each of its attributes.
 
-The page is self-contained (sounds as MP3, pictures as PNG, both inline), so it can be sent or archived as it is.
+The page is self-contained (sounds as MP3, pictures as JPEG, both inline), so it can be sent or archived as it is.
 """
 
 import base64
@@ -46,11 +46,11 @@ def example(name: str, attributes: dict[str, str], count: int = 1, seed: int = 0
 
 
 def spectrogram(audio: np.ndarray, sample_rate: int) -> bytes:
-    """PNG of the log-mel spectrogram of int16 audio: 64 mel bands upwards, 10 ms frames to the right."""
+    """JPEG of the log-mel spectrogram of int16 audio: 64 mel bands upwards, 10 ms frames to the right."""
     mel = librosa.feature.melspectrogram(y=audio / 32768.0, sr=sample_rate, n_fft=512, hop_length=sample_rate // 100, n_mels=64)
     level = librosa.power_to_db(mel, ref=np.max, top_db=RANGE_DB)
     picture = io.BytesIO()
-    matplotlib.image.imsave(picture, level[::-1], cmap="magma", vmin=-RANGE_DB, vmax=0, format="png")
+    matplotlib.image.imsave(picture, level[::-1], cmap="magma", vmin=-RANGE_DB, vmax=0, format="jpg", pil_kwargs={"quality": 80})
     return picture.getvalue()
 
 
@@ -85,12 +85,11 @@ def write_sheet(
 def _figure(scene: Scene, domain: str, sample_rate: int) -> str:
     audio = render.render(scene, domain, sample_rate)
     sound = io.BytesIO()
-    soundfile.write(sound, audio, sample_rate, format="MP3")
+    soundfile.write(sound, audio, sample_rate, format="MP3", bitrate_mode="VARIABLE", compression_level=0.6)
     event = scene.events[0]
     label = ", ".join(event.attributes.values()) or ("plain" if event.count == 1 else f"{event.count} times")
     texts = "<br>".join(html.escape(text) for text in grammar.captions(scene, domain)[:2])
     picture, tone = (base64.b64encode(data).decode() for data in (spectrogram(audio, sample_rate), sound.getvalue()))
-    return (
-        f"<figure><img alt='{label}' src='data:image/png;base64,{picture}'>"
-        f"<audio controls preload='none' src='data:audio/mpeg;base64,{tone}'></audio><figcaption><b>{label}</b><br>{texts}</figcaption></figure>"
-    )
+    image, player = f"data:image/jpeg;base64,{picture}", f"data:audio/mpeg;base64,{tone}"
+    caption = f"<figcaption><b>{label}</b><br>{texts}</figcaption>"
+    return f"<figure><img alt='{label}' src='{image}'><audio controls preload='none' src='{player}'></audio>{caption}</figure>"

@@ -30,8 +30,8 @@ class Acoustics:
 
 
 ACOUSTICS = {
-    "studio": Acoustics((0.5, 0.75), 0.15, (38.0, 48.0), None),
-    "field": Acoustics((0.8, 1.1), 0.25, (16.0, 26.0), (140.0, 5200.0)),
+    "studio": Acoustics((0.5, 0.75), 0.3, (38.0, 48.0), None),
+    "field": Acoustics((0.8, 1.1), 0.36, (16.0, 26.0), (140.0, 5200.0)),
 }
 
 

@@ -24,7 +24,7 @@ def motorcycle(rng, rate, seconds, pitch, tempo):
     fires = np.flatnonzero(np.diff(np.floor(np.cumsum(38 * pitch * rev) / rate), prepend=0))
     pulses = np.zeros(n)
     pulses[fires] = rng.uniform(0.6, 1.0, len(fires)) * np.where(np.arange(len(fires)) % 2, 1.0, 0.6)
-    pipe = s.resonate(pulses, rate, (160, 420, 900, 2400), (60, 120, 240, 700), (1, 0.8, 0.7, 0.5))
+    pipe = s.resonate(pulses, rate, tuple(f * pitch**0.6 for f in (160, 420, 900, 2400)), (60, 120, 240, 700), (1, 0.8, 0.7, 0.5))
     return pipe * s.fade(n, rate, 0.05, 0.1)
 
 
