@@ -25,6 +25,12 @@ from audiojax.schedule import make_schedule, timestep_grid
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 KEYS = example_keys(jax.random.key(0), 4)
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
 SAMPLERS = {
     "ddim": sample_ddim,
     "ddim_eta_1": partial(sample_ddim, eta=1.0, keys=KEYS),
@@ -35,28 +41,36 @@ SAMPLERS = {
 }
 
 
-@pytest.mark.parametrize(("steps", "prediction"), [(1, "x0"), (10, "x0"), (50, "x0"), (10, "eps"), (10, "v")])
-def test_an_oracle_denoiser_returns_x0(steps, prediction):
+@pytest.mark.parametrize(
+    ("names", "steps", "prediction"),
+    [
+        (("ddim", "dpmpp_2m"), 1, "x0"),
+        (SAMPLERS, 10, "x0"),
+        (("ddim", "dpmpp_2m"), 50, "x0"),
+        (("ddim",), 10, "eps"),
+        (("ddim",), 10, "v"),
+    ],
+)
+def test_an_oracle_denoiser_returns_x0(names, steps, prediction):
     schedule = make_schedule("cosine", steps)
-    x0 = jax.random.normal(jax.random.key(1), (4, 6))
+    x0 = normal(1, 4, 6)
 
     def oracle(x, t):
         return schedule.convert(x0, x, t, "x0", prediction)
 
-    for sampler in SAMPLERS.values():
-        out = sampler(oracle, schedule, initial_noise(KEYS, (6,)), timestep_grid(steps), prediction=prediction)
+    for name in names:
+        out = SAMPLERS[name](oracle, schedule, normal(2, 4, 6), timestep_grid(steps), prediction=prediction)
         np.testing.assert_allclose(out, x0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("start", "calls"), [(1, 1), (100, 5), (400, 3)])
-def test_oracle_from_a_shallow_start(start, calls):
+@pytest.mark.parametrize(("name", "start", "calls"), [("ddim", 1, 1), ("ddim", 100, 5), ("renoise", 100, 5), ("dpmpp_2m", 400, 3)])
+def test_oracle_from_a_shallow_start(name, start, calls):
     schedule = make_schedule("cosine", 1000)
     grid = timestep_grid(1000, calls, "trailing", start=start)
-    x0 = jax.random.normal(jax.random.key(1), (4, 6))
+    x0 = normal(1, 4, 6)
     x = noised_start(schedule, 0.9 * x0, KEYS, grid)
     np.testing.assert_allclose(x, schedule.q_sample(0.9 * x0, start - 1, initial_noise(KEYS, (6,))), rtol=1e-6)
-    for sampler in (sample_ddim, sample_dpmpp_2m, SAMPLERS["ddpm"], SAMPLERS["renoise"]):
-        np.testing.assert_allclose(sampler(lambda x, t: x0, schedule, x, grid), x0, atol=1e-5)
+    np.testing.assert_allclose(SAMPLERS[name](lambda x, t: x0, schedule, x, grid), x0, atol=1e-5)
 
 
 def gaussian_model(schedule, prediction, mean=0.6, std=0.3):
@@ -70,7 +84,7 @@ def gaussian_model(schedule, prediction, mean=0.6, std=0.3):
     return model
 
 
-@pytest.mark.parametrize("name", ["ddim", "ddim_eta_1", "ddpm", "ddpm_large", "dpmpp_2m"])
+@pytest.mark.parametrize("name", ["ddim", "ddim_eta_1", "ddpm", "dpmpp_2m"])
 def test_gaussian_data_is_sampled_with_its_mean_and_spread(name):
     schedule = make_schedule("linear", 1000)
     keys = example_keys(jax.random.key(3), 2_000)
@@ -103,13 +117,13 @@ def test_second_order_is_closer_to_the_exact_ode_than_first():
 def test_rows_depend_on_their_own_key_alone(name):
     schedule = make_schedule("linear", 20)
     sampler = {"ddim_eta_1": partial(sample_ddim, eta=1.0), "ddpm": sample_ddpm, "renoise": sample_renoise}[name]
-    model = gaussian_model(schedule, "x0")
-    x = initial_noise(KEYS, (3,))
+    run = jax.jit(lambda x, keys: sampler(gaussian_model(schedule, "x0"), schedule, x, timestep_grid(20), keys=keys))
+    x = normal(0, 4, 3)
     order = jnp.array([2, 0, 3, 1])
-    whole = sampler(model, schedule, x, timestep_grid(20), keys=KEYS)
-    np.testing.assert_array_equal(sampler(model, schedule, x[order], timestep_grid(20), keys=KEYS[order]), whole[order])
-    np.testing.assert_allclose(sampler(model, schedule, x[1:2], timestep_grid(20), keys=KEYS[1:2]), whole[1:2], rtol=1e-6)
-    other = sampler(model, schedule, x, timestep_grid(20), keys=example_keys(jax.random.key(9), 4))
+    whole = run(x, KEYS)
+    np.testing.assert_array_equal(run(x[order], KEYS[order]), whole[order])
+    np.testing.assert_allclose(run(x[1:2], KEYS[1:2]), whole[1:2], rtol=1e-6)
+    other = run(x, example_keys(jax.random.key(9), 4))
     assert float(jnp.abs(other - whole).min()) > 1e-4
 
 
@@ -121,20 +135,20 @@ def test_noise_of_different_steps_differs():
     np.testing.assert_allclose(np.asarray(draws).std(), 1.0, atol=0.03)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ["ddim_eta_1", "ddpm", "dpmpp_2m"])
 def test_jit_equals_no_jit(name):
     schedule = make_schedule("scaled_linear", 30)
-    x = initial_noise(KEYS, (3,))
+    x = normal(0, 4, 3)
     grid = timestep_grid(30, 6, "leading")
     run = partial(SAMPLERS[name], gaussian_model(schedule, "v"), schedule, grid=grid, prediction="v")
     np.testing.assert_allclose(jax.jit(run)(x), run(x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmpp_2m", "renoise"])
 def test_the_clip_hook_bounds_x0(name):
     schedule = make_schedule("cosine", 20)
     seen = partial(jnp.clip, min=-0.5, max=0.5)
-    out = SAMPLERS[name](lambda x, t: 3.0 * x, schedule, initial_noise(KEYS, (8,)), timestep_grid(20), clip=seen)
+    out = SAMPLERS[name](lambda x, t: 3.0 * x, schedule, normal(0, 4, 8), timestep_grid(20), clip=seen)
     assert float(jnp.abs(out).max()) == pytest.approx(0.5, abs=1e-5)
 
 
@@ -142,8 +156,8 @@ def test_clipped_ddim_is_the_note_s_formula():
     """x0_hat = clip(f), eps_hat = (x / sqrt(abar) - x0_hat) / sqrt(1 / abar - 1): DiffusionRet's loop in NumPy, float64."""
     schedule = make_schedule("cosine", 50)
     bar = np.append(np.asarray(schedule.alpha_bar, np.float64), 1.0)
-    weights = 0.3 * np.asarray(jax.random.normal(jax.random.key(5), (6, 6)), np.float64)
-    start = initial_noise(KEYS, (6,))
+    weights = 0.3 * np.random.default_rng(5).standard_normal((6, 6))
+    start = normal(0, 4, 6)
     x = np.asarray(start, np.float64)
     for k in range(49, -1, -1):
         x0 = np.clip(np.tanh(x @ weights) * 1.5 + 0.01 * k, -1, 1)
@@ -160,7 +174,7 @@ def test_clipped_ddim_is_the_note_s_formula():
 def test_per_step_values_are_scanned_along():
     schedule = make_schedule("linear", 10)
     grid = timestep_grid(10, 5, "trailing")
-    x = initial_noise(KEYS, (3,))
+    x = normal(0, 4, 3)
     values = {"time": jnp.asarray(grid[:-1], jnp.float32), "bias": jnp.arange(5.0)[:, None] * jnp.ones((5, 3))}
 
     def hoisted(x, t, now):
@@ -197,13 +211,13 @@ def test_guidance_is_the_same_in_every_parametrisation(prediction):
 
     def run(weight, null_condition=null):
         wrapped = guided(model, condition, null_condition, weight)
-        x = initial_noise(KEYS, (3,))
+        x = normal(0, 4, 3)
         return sample_ddim(wrapped, schedule, x, timestep_grid(20), prediction=prediction, per_step=jnp.full(20, 0.7))
 
     def by_hand(x, t):
         return 0.5 * jnp.tanh(x) + 2.5 * 0.7 * condition[:, None]  # null + 2.5 (cond - null) with null condition 0
 
-    expected = sample_ddim(by_hand, schedule, initial_noise(KEYS, (3,)), timestep_grid(20))
+    expected = sample_ddim(by_hand, schedule, normal(0, 4, 3), timestep_grid(20))
     np.testing.assert_allclose(run(2.5), expected, rtol=1e-4, atol=1e-5)
     assert set(calls) == {(8, 3)}  # one call on the doubled batch
     np.testing.assert_allclose(run(7.0, condition), run(1.0, condition), atol=1e-4)  # equal branches: any weight

@@ -23,7 +23,7 @@ def run(
     top_m: int = 32,
     steps: int = 50,
     width: int = 1_024,
-    query_block: int = 64,
+    query_block: int = 16,
     torch_queries: int = 200,
     torch_dtypes: Sequence[str] = ("float32", "bfloat16"),
     samples: int = MIN_QUIET,
