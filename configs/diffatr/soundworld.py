@@ -6,15 +6,18 @@ Paper: arXiv 2409.10025. Two phases: contrastive, then hybrid (contrastive + gen
   audiojax train --config configs/diffatr/soundworld.py:base --workdir runs/base                     # the paper's comparison
   audiojax train --config configs/diffatr/soundworld.py:debug --workdir runs/debug                   # a smoke test
 Ablations are overrides, for instance `--config.loss.generation_weight=0.0` (discriminative only),
-`--config.diffusion.steps=10`, `--config.inference.top_m=0` (all candidates), or the argument `:generative`.
+`--config.diffusion.steps=10`, `--config.inference.top_m=0` (all candidates), or the argument `:mini,generative`.
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "mini") -> ConfigDict:
-    """arg: mini | base | debug, or `generative` (mini with the generation loss alone, routing off, M = all)."""
-    base, debug = arg == "base", arg == "debug"
+    """arg: mini | base | debug, with ",generative" after it for the generation loss alone (routing off, M = all)."""
+    words = arg.split(",")
+    size = next((word for word in words if word != "generative"), "mini")
+    if size not in ("mini", "base", "debug") or len(set(words) - {"generative"}) > 1:
+        raise ValueError(f"argument '{arg}': takes mini, base or debug, and generative after a comma")
     config = ConfigDict()
     config.paper = "diffatr"
     config.seed = 20
@@ -23,7 +26,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.data = ConfigDict()
     config.data.source = "soundworld"  # soundworld: built once | memory: synthesised on demand | tfds: any data in the builder's schema
     config.data.dir = ""  # "" = the user's data folder
-    config.data.size = "base" if base else "mini"
+    config.data.size = "base" if size == "base" else "mini"
     config.data.domain = "studio"
     config.data.world_seed = 0
     config.data.sample_rate = 16_000  # Hz
@@ -84,13 +87,20 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.train.ema_decay = 0.0
     config.train.max_bad_steps = 10
 
-    steps = (4_000, 1_500) if base else (4, 4) if debug else (1_600, 600)
+    steps = {"mini": (1_600, 600), "base": (4_000, 1_500), "debug": (4, 4)}[size]
     encoders = {"pattern": ".*", "name": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": 100, "clip_norm": 2.0}
-    tuned = dict(encoders, lr=1e-4)
     denoisers = {"pattern": "^denoiser_", "name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0}
     denoisers |= {"b1": 0.9, "b2": 0.98, "eps": 1e-6, "weight_decay": 0.2}
-    config.contrastive = ConfigDict({"steps": steps[0], "batch_size": 32, "trainable": ".*", "groups": {"encoders": encoders}})
-    config.hybrid = ConfigDict(
-        {"steps": steps[1], "batch_size": 32, "trainable": ".*", "groups": {"denoisers": denoisers, "encoders": tuned}}
-    )
+    config.contrastive = ConfigDict({"batch_size": 32, "trainable": ".*", "steps": steps[0]})
+    config.contrastive.groups = ConfigDict({"encoders": encoders})
+    config.hybrid = ConfigDict({"batch_size": 32, "trainable": ".*", "steps": steps[1]})
+    config.hybrid.groups = ConfigDict({"encoders": dict(encoders, lr=1e-4), "denoisers": denoisers})
+
+    if "generative" in words:  # one phase, encoders trained by the generation loss alone, every candidate diffused
+        config.phases = ("hybrid",)
+        config.loss.contrastive_weight = 0.0
+        config.loss.stop_gradient = False
+        config.inference.top_m = 0
+        config.hybrid.steps = sum(steps)
+        config.hybrid.groups.encoders.lr = encoders["lr"]
     return config
