@@ -1,0 +1,164 @@
+"""Batches: the global order is a pure function of the step, on any number of processes."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from audiojax.data import pipeline
+from audiojax.errors import UsageError
+from tests.data.test_transforms import make
+
+
+class Clips:
+    """Records of 12..16 samples with two captions each (clip 3 has three, if asked)."""
+
+    def __init__(self, size=7, odd=False):
+        self.size, self.odd, self.reads = size, odd, 0
+
+    def __len__(self):
+        return self.size
+
+    def __repr__(self):
+        return f"Clips({self.size})"
+
+    def __getitem__(self, index):
+        self.reads += 1
+        captions = [f"{index}a", f"{index}b"] + (["x"] if self.odd and index == 3 else [])
+        audio = np.full(12 + index % 5, index + 1, np.int16) + np.arange(12 + index % 5, dtype=np.int16) * 100
+        return {"audio": audio, "sample_rate": 100, "id": f"c{index}", "captions": captions, "scene": ""}
+
+
+def train(steps=9, source=None, **settings):
+    batches = pipeline.train_batches(Clips() if source is None else source, make(), **{"batch_size": 4, "seed": 5, **settings})
+    return [next(batches) for _ in range(steps)]
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def joined(parts):
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return train()
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_one_global_order(expected, count):
+    shares = [train(process_index=i, process_count=count) for i in range(count)]
+    for step, whole in enumerate(expected):
+        assert_same(joined([share[step] for share in shares]), whole)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_start_step_continues_the_order(expected, count):
+    shares = [train(steps=4, start_step=5, process_index=i, process_count=count) for i in range(count)]
+    for step in range(4):
+        assert_same(joined([share[step] for share in shares]), expected[5 + step])
+
+
+def test_grain_state_continues_the_order(expected):
+    def fresh():
+        return pipeline.train_batches(Clips(), make(), batch_size=4, seed=5)
+
+    first = fresh()
+    for _ in range(3):
+        next(first)
+    second = fresh()
+    second.set_state(first.get_state())
+    for step in range(3, 7):
+        assert_same(next(second), expected[step])
+
+
+def test_every_pair_once_an_epoch_in_a_new_order_each_time(expected):
+    ids = np.concatenate([batch["example_id"] for batch in train(steps=7)])  # 28 = 2 epochs of 14 pairs
+    pairs = {clip * 256 + caption for clip in range(7) for caption in range(2)}
+    assert set(ids[:14].tolist()) == set(ids[14:].tolist()) == pairs
+    assert ids[:14].tolist() != ids[14:].tolist()
+    assert [b["example_id"].tolist() for b in train(steps=3, seed=6)] != [b["example_id"].tolist() for b in expected[:3]]
+
+
+def test_crops_change_between_epochs_but_not_between_runs():
+    batches = train(steps=70)
+    crops = {}
+    for batch in batches:
+        for row, identity in enumerate(batch["example_id"].tolist()):
+            crops.setdefault(identity, set()).add(float(batch["waveform"][row, 0]))
+    assert max(len(starts) for starts in crops.values()) > 2
+    for a, b in zip(batches, train(steps=70, threads=1), strict=True):
+        assert_same(a, b)
+
+
+def test_random_mode_draws_one_caption_of_each_clip():
+    batches = train(steps=7, mode="random")
+    clips = np.concatenate([batch["clip_index"] for batch in batches])
+    assert sorted(clips[:7].tolist()) == list(range(7))
+    assert {int(i) % 256 for batch in batches for i in batch["example_id"]} == {0, 1}
+
+
+def test_worker_processes_give_the_same_batches(expected):
+    for a, b in zip(train(steps=3, workers=1), expected, strict=False):
+        assert_same({name: np.asarray(value) for name, value in a.items()}, b)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_evaluation_visits_every_pair_in_order_and_fills_the_end(count):
+    shares = [list(pipeline.eval_batches(Clips(), make(), batch_size=4, process_index=i, process_count=count)) for i in range(count)]
+    whole = [joined(parts) for parts in zip(*shares, strict=True)]
+    assert [len(batch["valid"]) for batch in whole] == [4, 4, 4, 4]
+    valid = np.concatenate([batch["valid"] for batch in whole])
+    ids = np.concatenate([batch["example_id"] for batch in whole])
+    assert valid.tolist() == [True] * 14 + [False] * 2
+    assert ids[valid].tolist() == [clip * 256 + caption for clip in range(7) for caption in range(2)]
+    assert np.all(np.concatenate([b["waveform"] for b in whole])[:2, 0] * 32768 == 1)  # crops at the start
+
+
+def test_clips_mode_has_all_captions_of_a_clip_in_a_row():
+    batches = list(pipeline.eval_batches(Clips(), make(), batch_size=4, mode="clips", captions=2))
+    assert batches[0]["text_ids"].shape == (4, 2, 4)
+    assert [batch["clip_index"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 6]]
+    assert batches[1]["valid"].tolist() == [True, True, True, False]
+
+
+def test_captions_are_counted_or_checked():
+    assert len(pipeline.example_source(Clips(odd=True), "pairs")) == 15
+    assert len(pipeline.example_source(Clips(odd=True), "random")) == 7
+    examples = pipeline.example_source(Clips(odd=True), "pairs", captions=2)
+    with pytest.raises(UsageError, match="clip 'c3' has 3 captions, 2 expected"):
+        examples[6]
+
+
+def test_memory_source_reads_each_record_once_and_pickles_light():
+    source = Clips()
+    kept = pipeline.MemorySource(source)
+    train(steps=8, source=kept, captions=2, threads=1)
+    assert source.reads == 7
+    assert len(kept.records) == 7
+    copy = pickle.loads(pickle.dumps(kept))
+    assert copy.records == {}
+    assert len(copy) == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 5, "process_count": 2}, "batch_size 5 is not divisible by 2 processes"),
+        ({"mode": "triples"}, "takes pairs, random or clips"),
+        ({"source": Clips(0)}, "the data source is empty"),
+    ],
+)
+def test_bad_requests(settings, message):
+    with pytest.raises(UsageError, match=message):
+        train(**settings)
+
+
+def test_buckets_need_one_process():
+    settings = {"batch_size": 4, "seed": 0, "process_count": 2}
+    with pytest.raises(UsageError, match="need one process"):
+        pipeline.train_batches(Clips(), make(seconds=(0.1, 0.2)), **settings)

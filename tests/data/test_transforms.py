@@ -1,0 +1,104 @@
+"""Records to examples: length policy, rates, captions, and no randomness but the generator's."""
+
+import numpy as np
+import pytest
+
+from audiojax.data.transforms import ClipTransform, to_float
+from audiojax.errors import UsageError
+
+
+class Letters:
+    """A tokenizer: one token a letter."""
+
+    def encode(self, texts, max_length):
+        ids = np.zeros((len(texts), max_length), np.int32)
+        for i, text in enumerate(texts):
+            codes = [ord(letter) for letter in text[:max_length]]
+            ids[i, : len(codes)] = codes
+        return ids, ids > 0
+
+
+def record(samples, rate=100, captions=("ab", "cde")):
+    audio = np.arange(1, samples + 1, dtype=np.int16)
+    return {"audio": audio, "sample_rate": rate, "id": "clip", "captions": list(captions), "scene": ""}
+
+
+def make(**settings):
+    return ClipTransform(**{"tokenizer": Letters(), "sample_rate": 100, "seconds": 0.1, "max_tokens": 4, **settings})
+
+
+def samples(example):
+    return np.round(example["waveform"] * 32768).astype(int).tolist()
+
+
+def test_example_has_the_contract_of_a_batch_row():
+    example = make()(record(10), 3, 1)
+    assert {name: (value.dtype.name, value.shape) for name, value in example.items()} == {
+        "waveform": ("float32", (10,)),
+        "text_ids": ("int32", (4,)),
+        "text_mask": ("bool", (4,)),
+        "clip_index": ("int32", ()),
+        "example_id": ("uint32", ()),
+    }
+    assert example["text_ids"].tolist() == [99, 100, 101, 0]
+    assert example["text_mask"].tolist() == [True, True, True, False]
+    assert (example["clip_index"], example["example_id"]) == (3, 3 * 256 + 1)
+
+
+@pytest.mark.parametrize(
+    ("padding", "expected"),
+    [("zero", [1, 2, 3, 4, 0, 0, 0, 0, 0, 0]), ("repeat", [1, 2, 3, 4, 1, 2, 3, 4, 0, 0]), ("repeat_cut", [1, 2, 3, 4, 1, 2, 3, 4, 1, 2])],
+)
+def test_short_clips_are_padded(padding, expected):
+    assert samples(make(padding=padding)(record(4), 0, 0)) == expected
+
+
+def test_long_clips_are_cropped_at_the_start_or_where_the_generator_says():
+    assert samples(make()(record(15), 0, 0)) == list(range(1, 11))
+    starts = {samples(make()(record(15), 0, 0, np.random.default_rng(seed)))[0] for seed in range(50)}
+    assert starts == {1, 2, 3, 4, 5, 6}
+    once, again = (make()(record(15), 0, None, np.random.default_rng(4)) for _ in range(2))
+    assert samples(once) == samples(again)
+    assert once["example_id"] == again["example_id"]
+
+
+def test_captions_are_named_drawn_or_all_taken():
+    drawn = {int(make()(record(10), 0, None, np.random.default_rng(seed))["example_id"]) for seed in range(20)}
+    assert drawn == {0, 1}
+    both = make()(record(10), 0, -1)
+    assert both["text_ids"].tolist() == [[97, 98, 0, 0], [99, 100, 101, 0]]
+    assert both["text_mask"].shape == (2, 4)
+
+
+def test_other_rates_are_resampled():
+    time = np.arange(1600) / 1600
+    slow = record(0, rate=1600)
+    slow["audio"] = np.round(20_000 * np.sin(2 * np.pi * 50 * time)).astype(np.int16)
+    example = make(sample_rate=800, seconds=1.0)(slow, 0, 0)
+    expected = 20_000 / 32768 * np.sin(2 * np.pi * 50 * np.arange(800) / 800)
+    np.testing.assert_allclose(example["waveform"][100:700], expected[100:700], atol=2e-3)
+
+
+def test_buckets_give_a_batch_the_smallest_length_that_holds_its_longest_clip():
+    transform = make(seconds=(0.2, 0.05, 0.1))
+    assert transform.lengths == (5, 10, 20)
+    assert not transform.fixed_length
+    examples = [transform(record(n), 0, 0) for n in (3, 7)]
+    assert [len(e["waveform"]) for e in examples] == [5, 10]
+    batch = transform.collate(examples)
+    assert batch["waveform"].shape == (2, 10)
+    assert samples({"waveform": batch["waveform"][0]}) == [1, 2, 3, 0, 0, 0, 0, 0, 0, 0]
+    assert len(transform(record(50), 0, 0)["waveform"]) == 20
+
+
+def test_int16_becomes_float_in_one():
+    np.testing.assert_array_equal(to_float(np.int16([-32768, 0, 16384])), np.float32([-1, 0, 0.5]))
+
+
+def test_bad_settings_and_empty_clips():
+    with pytest.raises(UsageError, match="takes zero, repeat"):
+        make(padding="mirror")
+    with pytest.raises(UsageError, match="less than a sample"):
+        make(seconds=0.0)
+    with pytest.raises(UsageError, match="clip 'clip' has no samples"):
+        make()(record(0), 0, 0)
