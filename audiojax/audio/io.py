@@ -30,6 +30,7 @@ EXTENSIONS = (*LOSSLESS, ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".mp4"
 BLOCK_SECONDS = 4.0
 SILENCE = 1e-5  # peak below -100 dBFS
 MP3_LEAD = 20 * 1152  # samples decoded before the place sought: an MP3 frame leans on the bits of earlier ones
+AV_SLACK = 0.25  # seconds by which containers round the lengths they announce
 UNKNOWN_LENGTH = 2**62  # libsndfile reports at least this many samples when a format does not say
 
 
@@ -298,11 +299,21 @@ def _decode_with_av(path: Path, options: DecodeOptions) -> Iterator:
             if not container.streams.audio:
                 raise AudioFileError(path, Reason.UNDECODABLE, "no audio stream")
             track = container.streams.audio[0]
-            rate, channels = track.rate or 0, track.channels or 0
-            yield rate, channels, None
-            resampler = av.AudioResampler(format="fltp")
-            planes = (out.to_ndarray() for frame in container.decode(track) for out in resampler.resample(frame))
-            yield from _stretch((plane.T.astype(np.float32, copy=False) for plane in planes), rate, options)
+            seconds = float(track.duration * track.time_base) if track.duration else (container.duration or 0) / av.time_base
+            told = seconds > 0 and container.format.name not in ("aac", "mp3")  # of bare frames it is guessed from the bit rate
+            yield track.rate or 0, track.channels or 0, round(seconds * track.rate) if told else None
+            resampler, heard = av.AudioResampler(format="fltp"), 0
+
+            def blocks() -> Iterator[np.ndarray]:
+                nonlocal heard
+                for frame in container.decode(track):
+                    for out in resampler.resample(frame):
+                        heard += out.samples
+                        yield out.to_ndarray().T.astype(np.float32, copy=False)
+
+            yield from _stretch(blocks(), track.rate, options)
+            if told and options.seconds is None and heard < (seconds - AV_SLACK) * track.rate:
+                raise AudioFileError(path, Reason.TRUNCATED, f"{heard / track.rate:.2f} of {seconds:.2f} s are there")
     except (av.error.FFmpegError, ValueError) as error:
         raise AudioFileError(path, Reason.UNDECODABLE, str(error)) from None
 

@@ -5,9 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audiojax.audio.augment import mixup, random_gain, random_shift, row_keys, spec_augment
+from audiojax.audio import augment
+from audiojax.audio.augment import row_keys
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
+STATIC = ("time_stripes", "time_width", "mel_stripes", "mel_width")
+spec_augment = jax.jit(augment.spec_augment, static_argnames=STATIC)
+mixup = jax.jit(augment.mixup, static_argnames=("alpha", "energy_aware"))
+random_gain = jax.jit(augment.random_gain)
+random_shift = jax.jit(augment.random_shift, static_argnames="max_samples")
 
 
 def runs(flags: np.ndarray) -> list[int]:
@@ -18,7 +24,7 @@ def runs(flags: np.ndarray) -> list[int]:
 
 def test_spec_augment_hides_at_most_the_stripes_asked_for():
     mel = jnp.ones((256, 384, 64), jnp.float32)
-    out = np.asarray(jax.jit(spec_augment)(jax.random.key(0), mel))
+    out = np.asarray(spec_augment(jax.random.key(0), mel))
     hidden_time, hidden_mel = (out == 0).all(axis=2), (out == 0).all(axis=1)  # [b, t], [b, f]
     np.testing.assert_array_equal(out == 0, hidden_time[:, :, None] | hidden_mel[:, None, :])
     assert max(len(runs(row)) for row in hidden_time) == 2
@@ -60,7 +66,7 @@ def test_spec_augment_does_not_depend_on_the_batch_layout():
 @pytest.mark.parametrize("alpha", [0.4, None])
 def test_mixup_takes_a_random_partner_that_is_never_the_clip_itself(alpha):
     waveform = jax.random.uniform(jax.random.key(0), (64, 10), minval=-1, maxval=1)
-    mixed, partner, weight = jax.jit(mixup, static_argnames="alpha")(jax.random.key(1), waveform, alpha=alpha)
+    mixed, partner, weight = mixup(jax.random.key(1), waveform, alpha=alpha)
     assert mixed.shape == (64, 10)
     assert (np.asarray(partner) != np.arange(64)).all()
     assert len(set(np.asarray(partner).tolist())) > 20

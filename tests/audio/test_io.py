@@ -204,6 +204,28 @@ def test_an_mp3_without_its_length_is_read_to_the_end(tmp_path, tag):
     assert abs(len(decode(tmp_path / "b.mp3").samples) - 128_000) < 4 * 1152
 
 
+@pytest.mark.parametrize(("extension", "codec"), [("m4a", "aac"), ("webm", "libopus")])
+def test_av_reads_what_libsndfile_does_not(tmp_path, extension, codec):
+    av = pytest.importorskip("av", reason="needs the m4a extra")
+    path = tmp_path / f"a.{extension}"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream(codec, rate=48_000)
+        track.layout = "stereo"
+        for place in range(0, 96_000, 4800):
+            frame = av.AudioFrame.from_ndarray(np.stack([sine(2.0, 48_000)[place : place + 4800]] * 2), format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = 48_000, place
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    clip = decode(path, DecodeOptions(sample_rate=16_000))
+    assert (clip.channels, clip.file_rate) == (2, 48_000)
+    assert clip.seconds == pytest.approx(2.0, abs=0.05)
+    assert np.sqrt(np.mean(clip.samples[1000:-1000] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+    part = decode(path, DecodeOptions(sample_rate=16_000, start=0.5, seconds=0.5)).samples
+    np.testing.assert_allclose(part[300:-300], clip.samples[8300:15_700], atol=1e-4)
+    path.write_bytes(path.read_bytes()[:-6000])
+    assert reason_of(path).reason in (Reason.TRUNCATED, Reason.UNDECODABLE)
+
+
 def test_limits_are_arguments(tmp_path):
     soundfile.write(tmp_path / "a.wav", sine(2.0), 16_000)
     tight = DecodeOptions(limits=AudioLimits(max_seconds=1.0))

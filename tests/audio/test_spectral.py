@@ -1,6 +1,7 @@
 """Log-mel against librosa, a literal Kaldi formula, and numbers that follow from the conventions."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,10 +11,11 @@ import pytest
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from audiojax.audio import spectral
-from audiojax.audio.spectral import MelConfig, log_mel
+from audiojax.audio.spectral import MelConfig
 
 STFT_PRESETS = ["panns_32k", "panns_16k", "clap_48k", "clap_48k_fused", "audioldm_16k", "soundworld_16k"]
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
+log_mel = jax.jit(spectral.log_mel, static_argnums=1)  # one program a config and shape, where op by op is dozens
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,7 @@ def test_beats_equals_the_kaldi_formula(waveform):
         np.testing.assert_allclose(row, reference, atol=1e-4, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values")
 def test_beats_equals_an_independent_implementation(waveform):
     bank = mel_filter_bank(257, 128, 20, 8000, 16_000, norm=None, mel_scale="kaldi", triangularize_in_mel_space=True)
     window = window_function(400, "povey", periodic=False)
@@ -129,7 +132,7 @@ def test_beats_equals_an_independent_implementation(waveform):
 )
 def test_silence_has_the_level_of_the_floor(name, level):
     config = dataclasses.replace(spectral.PRESETS[name], frames=None)
-    mel = np.asarray(log_mel(jnp.zeros((1, 8000), jnp.float32), config))
+    mel = np.asarray(log_mel(jnp.zeros((1, 2000), jnp.float32), config))
     np.testing.assert_allclose(mel, level, rtol=1e-5)
 
 
@@ -161,12 +164,11 @@ def test_frame_count_contract(padding, hop, samples):
     assert config.frame_count(samples) == expected
 
 
-@pytest.mark.parametrize("name", list(spectral.PRESETS))
+@pytest.mark.parametrize("name", ["panns_32k", "audioldm_16k", "audiomae", "beats"])  # one of each kind of frame
 def test_matrix_form_equals_fft_form(waveform, name):
     config = spectral.PRESETS[name]
-    clip = jnp.asarray(waveform[0])
-    fft = spectral._clip_log_mel(clip, config=config, spectrum=spectral._power_by_fft)
-    matmul = spectral._clip_log_mel(clip, config=config, spectrum=spectral._power_by_matmul)
+    forms = [partial(spectral._clip_log_mel, config=config, spectrum=form) for form in (spectral._power_by_matmul, spectral._power_by_fft)]
+    matmul, fft = jax.jit(lambda clip: [form(clip) for form in forms])(jnp.asarray(waveform[0]))
     np.testing.assert_allclose(matmul, fft, atol=1e-2 if config.log == "db" else 1e-3, rtol=0)
     assert np.linalg.norm(matmul - fft) / np.linalg.norm(fft) < 1e-5
 
@@ -182,14 +184,14 @@ def test_a_short_window_sits_in_the_middle_of_the_frame(waveform):
 
 def test_jit_and_batch_composition_change_nothing(waveform):
     batch = jnp.asarray(waveform)
-    whole = jax.jit(log_mel, static_argnums=1)(batch, spectral.SOUNDWORLD_16K)
-    np.testing.assert_allclose(whole, log_mel(batch, spectral.SOUNDWORLD_16K), atol=1e-4)
+    whole = log_mel(batch, spectral.SOUNDWORLD_16K)
+    np.testing.assert_allclose(whole, spectral.log_mel(batch, spectral.SOUNDWORLD_16K), atol=1e-4)
     np.testing.assert_array_equal(log_mel(batch[1:], spectral.SOUNDWORLD_16K)[0], log_mel(batch, spectral.SOUNDWORLD_16K)[1])
 
 
-@pytest.mark.parametrize("name", ["audioldm_16k", "soundworld_16k", "beats"])
+@pytest.mark.parametrize("name", ["audioldm_16k", "beats"])
 def test_gradient_is_finite_at_silence(name):
-    gradient = jax.grad(lambda x: jnp.sum(log_mel(x, spectral.PRESETS[name])))(jnp.zeros((1, 4000), jnp.float32))
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(log_mel(x, spectral.PRESETS[name]))))(jnp.zeros((1, 4000), jnp.float32))
     assert np.isfinite(gradient).all()
 
 
