@@ -8,7 +8,8 @@ from audiojax.errors import UsageError
 OVERRIDES = True
 EXAMPLES = """
 audiojax sweep --config diffatr/soundworld --grid diffusion.steps=10,50,100,200 --workdir runs/steps
-audiojax sweep --config diffatr/soundworld:base --grid loss.generation_weight=0.0,1.0 --seeds 0,1,2 --domains studio field --workdir runs/claims
+audiojax sweep --config diffatr/soundworld:base --grid loss.generation_weight=0.0,1.0 --seeds 0,1,2 \\
+  --domains studio field --workdir runs/claims
 """
 
 
