@@ -78,7 +78,7 @@ ADJECTIVES = {  # (attribute, value) -> (studio words, field words); they stand 
     ("brightness", "bright"): ("bright; crisp; sharp", "bright; sharp; tinny"),
     ("distance", "far"): ("distant; faraway", "distant; remote"),
     ("distance", "near"): ("nearby; close", "nearby; close"),
-    ("loudness", "loud"): ("loud; strong", "loud; noisy"),
+    ("loudness", "loud"): ("loud; noisy", "loud; blaring"),
     ("loudness", "quiet"): ("quiet; soft; faint", "quiet; faint; weak"),
 }
 ADVERBS = {  # they stand behind the verb

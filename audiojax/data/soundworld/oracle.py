@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import permutations
 from math import comb
 
-from audiojax.data.soundworld import grammar, lexicon, scenes
+from audiojax.data.soundworld import grammar, scenes
 from audiojax.data.soundworld.grammar import Facts, Mention
 from audiojax.data.soundworld.scenes import Scene
 
@@ -135,8 +135,3 @@ def vocabulary_overlap(known: Sequence[str], other: Sequence[str]) -> float:
     vocabulary = {word for text in known for word in grammar.normalise(text).split()}
     tokens = [word for text in other for word in grammar.normalise(text).split()]
     return sum(word in vocabulary for word in tokens) / max(1, len(tokens))
-
-
-def domains() -> tuple[str, ...]:
-    """The wordings and acoustics that exist."""
-    return lexicon.DOMAINS
