@@ -119,6 +119,15 @@ def test_q_sample_ends_and_moments():
     assert abs(np.corrcoef(np.ravel(noisy), np.ravel(normal(1, *x0.shape)))[0, 1]) < 0.01
 
 
+def test_where_the_signal_is_gone_and_where_it_is_not():
+    x0, eps = normal(0, 400, 64), normal(1, 400, 64)
+    noisy = np.asarray(make_schedule("linear", 1000).q_sample(x0, 999, eps))
+    assert abs(np.corrcoef(noisy.ravel(), np.asarray(x0).ravel())[0, 1]) < 0.05  # DAC: nothing is left of the latent
+    shallow = make_schedule("cosine", 1000)  # Diffusion-Link: kappa = 5, d = 512, s* = 100
+    assert 5 * shallow.sqrt_alpha_bar[100] == pytest.approx(4.93, abs=0.005)
+    assert 512**0.5 * shallow.sqrt_one_minus_alpha_bar[100] == pytest.approx(3.78, abs=0.005)
+
+
 def test_one_index_per_row():
     schedule = make_schedule("linear", 100)
     x0, eps = (normal(i, 3, 2, 5) for i in (0, 1))

@@ -189,6 +189,32 @@ def denoise_prepared(config: PairDenoiserConfig, pairs: PreparedPairs, x: Float[
     return p + w if config.residual_w else p
 
 
+def denoise_shared(
+    params: Params,
+    config: PairDenoiserConfig,
+    x: Float[Array, "b n"],
+    k: Int[Array, "b"],
+    query: Float[Array, "b d"],
+    candidates: Float[Array, "n d"],
+) -> Float[Array, "b n"]:
+    """p where all queries share their candidates, as in a training batch: the literal network at about 1 / n of its operations, float32.
+
+    The same algebra with a noise level per row; gradients are the literal network's too.
+    """
+    kernel = {name: leaf["kernel"] for name, leaf in params.items()}
+    level = _level_embedding(params, config, k)  # [b, d]
+    logits = (((query + level) @ kernel["query"]) @ kernel["key"].T) @ candidates.T  # <q, Wk c_n>; <q, Wk e_k> vanishes in the softmax
+    if config.qk_scale:
+        logits = logits * config.width**-0.5
+    w = jax.nn.softmax(logits + x if config.add_x else logits, axis=-1)
+    attended = ((w @ candidates + level) @ kernel["value"]) @ kernel["out"] + params["out"]["bias"][None]  # [b, d]
+    attended_in, candidate_in = kernel["mlp_in"][: config.width], kernel["mlp_in"][config.width :]
+    shared = attended @ attended_in + params["mlp_in"]["bias"][None]  # [b, 2d]
+    hidden = nn.relu(shared[:, None] + (candidates @ candidate_in)[None])  # [b, n, 2d]
+    p = (hidden @ kernel["mlp_out"])[..., 0] + params["mlp_out"]["bias"][0]
+    return p + w if config.residual_w else p
+
+
 def pool_frames(
     query: Float[Array, "b d"], frames: Float[Array, "n f d"], mask: Bool[Array, "n f"], tau: float = 1.0
 ) -> Float[Array, "b n d"]:
@@ -201,7 +227,7 @@ def pool_frames(
     return jnp.einsum("bnf,nfd->bnd", (alpha * mask[None]).astype(frames.dtype), frames)
 
 
-def _level_embedding(params: Params, config: PairDenoiserConfig, steps: Int[np.ndarray, "k"]) -> Float[Array, "k d"]:
-    table = jnp.asarray(sinusoidal_table(config.levels, config.width)[steps])
+def _level_embedding(params: Params, config: PairDenoiserConfig, steps: Int[Array, "k"]) -> Float[Array, "k d"]:
+    table = jnp.asarray(sinusoidal_table(config.levels, config.width))[jnp.asarray(steps)]
     inner = nn.silu(table @ params["level_in"]["kernel"] + params["level_in"]["bias"][None])
     return inner @ params["level_out"]["kernel"] + params["level_out"]["bias"][None]

@@ -85,3 +85,22 @@ def test_masked_candidates_leave_the_softmax_but_the_match_stays():
     gradient = jax.grad(lambda s: kl_generation_loss(s, target, mask=mask)[0])(scores)
     assert float(gradient[0, 0]) == 0.0
     assert np.all(np.isfinite(gradient))
+
+
+def test_copying_x_solves_small_noise_levels_and_fails_the_largest():
+    """Why the loss at k = K - 1 is reported apart: a network that only copies x_k is nearly perfect at k = 0 and at chance there."""
+    schedule, n = make_schedule("cosine", 50), 8
+    target = jnp.arange(4_000) % n
+    x0 = jax.nn.one_hot(target, n)
+    scale = 10.0
+
+    def copied(k):
+        x = schedule.q_sample(x0, k, normal(k, 4_000, n))
+        return float(jnp.mean(jnp.argmax(x, axis=1) == target)), float(kl_generation_loss(x, target, logit_scale=scale).mean())
+
+    accuracy, loss = copied(0)
+    assert accuracy > 0.999
+    assert loss < 0.01
+    accuracy, loss = copied(49)
+    assert accuracy == pytest.approx(1 / n, abs=0.02)
+    assert loss > np.log(n)

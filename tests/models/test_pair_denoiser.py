@@ -13,6 +13,7 @@ from audiojax.models.pair_denoiser import (
     PairDenoiser,
     PairDenoiserConfig,
     denoise_prepared,
+    denoise_shared,
     pool_frames,
     prepare_candidates,
     prepare_queries,
@@ -128,6 +129,26 @@ def test_prepared_equals_literal(switches):
         literal = apply(params, x, jnp.full(ROWS, grid[i]), query, candidates)
         assert float(jnp.abs(literal).max()) > 0.05
         np.testing.assert_allclose(denoise_prepared(config, pairs, x, now), literal, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("switches", SWITCHES)
+def test_shared_candidates_equal_the_literal_form_and_its_gradient(switches):
+    config, params, apply, (x, k, query, candidates) = make(**switches)
+    shared = candidates[0]
+
+    def literal(params, query, shared):
+        out = apply(params, x, k, query, jnp.broadcast_to(shared[None], candidates.shape))
+        return jnp.sum(jnp.sin(3.0 * out)), out
+
+    def short(params, query, shared):
+        out = denoise_shared(params, config, x, k, query, shared)
+        return jnp.sum(jnp.sin(3.0 * out)), out
+
+    (_, expected), expected_gradient = jax.value_and_grad(literal, (0, 1, 2), has_aux=True)(params, query, shared)
+    (_, out), gradient = jax.jit(jax.value_and_grad(short, (0, 1, 2), has_aux=True))(params, query, shared)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+    for (path, ours), theirs in zip(jax.tree.leaves_with_path(gradient), jax.tree.leaves(expected_gradient), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5, err_msg=jax.tree_util.keystr(path))
 
 
 @pytest.mark.parametrize(("switches", "steps"), [({}, 50), ({"qk_scale": True}, 10)])
