@@ -173,6 +173,13 @@ def test_matrix_form_equals_fft_form(waveform, name):
     assert np.linalg.norm(matmul - fft) / np.linalg.norm(fft) < 1e-5
 
 
+@pytest.mark.parametrize(("platform", "has_fft", "has_loop"), [("cpu", True, True), ("tpu", False, False), ("cuda", True, False)])
+def test_each_platform_gets_its_form(platform, has_fft, has_loop):
+    clips = jax.ShapeDtypeStruct((2, 4000), jnp.float32)
+    program = log_mel.trace(clips, spectral.SOUNDWORLD_16K).lower(lowering_platforms=(platform,)).as_text()
+    assert ("stablehlo.fft" in program, "stablehlo.while" in program) == (has_fft, has_loop)
+
+
 def test_a_short_window_sits_in_the_middle_of_the_frame(waveform):
     config = dataclasses.replace(spectral.PANNS_16K, win_length=400)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)

@@ -2,6 +2,10 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +111,25 @@ def test_a_call_that_is_cut_short_goes_on_where_it_stopped(folder, embed, monkey
     found = embed(folder, model)
     assert (len(model.shapes), found.computed) == (1, 2)
     np.testing.assert_array_equal(found.embeddings, embed(folder, Model(), model_id="fresh").embeddings)
+
+
+def test_a_killed_process_leaves_a_cache_that_goes_on(folder, embed, tmp_path):
+    script = f"""
+import os, signal
+from audiojax.index import embeddings
+from tests.index.test_embeddings import Model
+embeddings.FLUSH_FILES = 1
+class Killed(Model):
+    def __call__(self, clips):
+        if len(self.shapes) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(clips)
+embeddings.embed_folder({str(folder)!r}, Killed(), model_id="m", sample_rate={RATE}, seconds=1.0, cache_dir={str(tmp_path / "cache")!r},
+                        batch_size=2, workers=1)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == -signal.SIGKILL
+    assert embed(folder, Model()).computed == 2
 
 
 def test_long_sounds_have_a_row_per_window_and_short_ones_are_padded(tmp_path, embed):
