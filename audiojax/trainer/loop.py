@@ -128,8 +128,7 @@ def fit(
     folder = Path(workdir) / "checkpoints" / phase.name
     with Checkpoints(folder, task=task.name, layout=layout, keep=phase.keep, say=say) as checkpoints:
         restored = checkpoints.restore_newest(run.target, run.shardings)
-        run = _with_frozen(run, variables)
-        state = restored.state if restored else _first_state(run, variables)
+        run, state = _fill(run, restored.state if restored else None, variables)
         start = restored.step if restored else 0
         if restored and restored.meta["frozen"] != _fingerprint(run.frozen):
             raise UsageError(f"{folder}: the frozen parameters differ from those of the saved run; use another workdir")
@@ -174,17 +173,17 @@ def _set_up(task: Task, phase: Phase, layout: Layout, init_batch: Any, init_para
     return run, variables
 
 
-def _with_frozen(run: _Run, variables: Any) -> _Run:
-    if not jax.tree.leaves(run.frozen_shardings):
-        return run
-    return dataclasses.replace(run, frozen=split_params(variables()[0], run.phase.trainable)[1])
-
-
-def _first_state(run: _Run, variables: Any) -> TrainState:
+def _fill(run: _Run, state: TrainState | None, variables: Any) -> tuple[_Run, TrainState]:
+    """The run with its frozen parameters, and its state; variables are made only where one of the two needs them."""
+    has_frozen = bool(jax.tree.leaves(run.frozen_shardings))
+    if state is not None and not has_frozen:
+        return run, state
     params, model_state = variables()
-    trainable, _ = split_params(params, run.phase.trainable)
-    state = jax.jit(run.create, out_shardings=run.shardings)(trainable, model_state)
-    return place(state, run.shardings)  # the step donates it: no buffer may be the caller's
+    trainable, frozen = split_params(params, run.phase.trainable)
+    if state is None:
+        state = jax.jit(run.create, out_shardings=run.shardings)(trainable, model_state)
+        state = place(state, run.shardings)  # the step donates it: no buffer may be the caller's
+    return dataclasses.replace(run, frozen=frozen), state
 
 
 def _check_init(whole: Params, given: Mapping[str, Any]) -> bool:

@@ -1,5 +1,9 @@
 """The step: the same on every layout, exact accumulation, EMA, skipped steps, clipping per group."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +17,7 @@ from audiojax.trainer.partition import merge_params, split_params
 from audiojax.trainer.state import create_state
 from audiojax.trainer.step import make_train_step
 from tests.trainer import toy
+from tests.trainer.processes import ROOT
 
 SGD = {"all": {"pattern": ".*", "lr": 1.0, "name": "sgd"}}
 
@@ -159,6 +164,14 @@ def test_adam_is_reported_before_clipping():
         return toy.loss(params, state.model_state, toy.batch(8), jax.random.fold_in(state.key, 0))[0]
 
     np.testing.assert_allclose(metrics["grad_norm/all"], optax.tree.norm(jax.grad(objective)(state.params)), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_gradients_are_equal_to_nine_digits_in_float64():
+    command = [sys.executable, "-m", "tests.trainer.x64_layouts"]
+    done = subprocess.run(command, env={**os.environ, "JAX_ENABLE_X64": "1"}, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("largest difference") == 3
 
 
 def test_batch_that_devices_do_not_divide_is_a_usage_error():
