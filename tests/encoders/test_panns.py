@@ -104,7 +104,6 @@ def test_clip_is_max_plus_mean_of_frames(tower):
     _, variables, mel, encode = tower
     out = encode(variables, mel)
     np.testing.assert_allclose(out.clip, out.frames.max(axis=1) + out.frames.mean(axis=1), rtol=1e-5, atol=1e-6)
-    assert 0 < out.clipwise.min() < out.clipwise.max() < 1
 
 
 SMALL = PannsConfig(channels=(2, 3), dropout=0.0)

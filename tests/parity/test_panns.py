@@ -72,7 +72,7 @@ def test_transposed_picture_is_not_the_same(arch):
     mel = mel_batch(2, 64)
     module, variables, twin = pair(NARROW[arch], mel)
     theirs = twin(torch.tensor(mel.transpose(0, 2, 1).copy()))["clip"].detach().numpy()
-    assert relative_error(module.apply(variables, mel, train=False).clip, theirs) > 1e-2
+    assert relative_error(module.apply(variables, mel, train=False).clip, theirs) > 0.05
 
 
 @pytest.mark.slow
