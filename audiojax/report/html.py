@@ -12,7 +12,7 @@ from audiojax.report.files import write_whole
 from audiojax.report.pictures import spectrogram_png
 from audiojax.report.players import audio_uri, data_uri
 from audiojax.report.sections import Curves, Metric, MetricTable, Section, Sound
-from audiojax.report.tables import is_numeric, show_metric, show_number, show_plain
+from audiojax.report.tables import is_numeric, show_metric, show_number, show_plain, show_share
 
 
 def write_report(path: str | Path, *, title: str, sections: Sequence[Section], subtitle: str = "") -> Path:
@@ -52,6 +52,7 @@ def render(*, title: str, sections: Sequence[Section], subtitle: str = "") -> st
         is_numeric=is_numeric,
         show=show_metric,
         number=show_number,
+        share=show_share,
         plain=show_plain,
         bar=bar,
         chart=_chart,

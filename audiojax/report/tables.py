@@ -40,6 +40,11 @@ def show_metric(metric: Metric, value: float | None) -> str:
     return f"{100 * value:.1f} %" if metric.percent else show_number(value)
 
 
+def show_share(value: float) -> str:
+    """A fraction as whole per cent, never "-0 %"."""
+    return f"{round(100 * value)} %"
+
+
 def is_numeric(table: Table, column: int) -> bool:
     """Whether every filled cell of the column is a number."""
     cells = [row[column] for row in table.rows if row[column] is not None]
@@ -60,24 +65,23 @@ def as_table(section: MetricTable) -> Table:
             pick.append(lambda m, name=name: show_metric(m, getattr(m, name)))
     if any(m.progress is not None for m in metrics):
         columns.append("of the way")
-        pick.append(lambda m: "–" if m.progress is None else f"{100 * m.progress:.0f} %")
+        pick.append(lambda m: "–" if m.progress is None else show_share(m.progress))
     return Table(section.title, columns, [[get(m) for get in pick] for m in metrics], section.note)
 
 
 def rich_table(section: MetricTable | Table | Card) -> RichTable:
-    """A table for `rich.print`; cells are literal text, never markup."""
+    """The cells of a section for `rich.print`, without title and note; cells are literal text, never markup."""
     if isinstance(section, Card):
         section = Table(section.title, ("", ""), [(name, show_plain(value)) for name, value in section.items.items()], section.note)
     numeric_text = isinstance(section, MetricTable)
     table = as_table(section) if isinstance(section, MetricTable) else section
-    title = Text(table.title, style="bold")
-    made = RichTable(
-        title=title, title_justify="left", caption=Text(table.note) if table.note else None, caption_justify="left", box=box.SIMPLE
-    )
+    made = RichTable(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     made.show_header = any(table.columns)
     for i, column in enumerate(table.columns):
         right = (numeric_text and i > 0) or is_numeric(table, i)
-        made.add_column(Text(column), justify="right" if right else "left", no_wrap=right, overflow="fold")
+        words = " ".join([column, *(show_number(row[i]) for row in table.rows)]).split()
+        widest = min(24, max(map(len, words), default=0))  # break lines between words while there is room
+        made.add_column(Text(column), justify="right" if right else "left", no_wrap=right, overflow="fold", min_width=widest)
     for row in table.rows:
         made.add_row(*(Text(show_number(cell)) for cell in row))
     return made
@@ -85,8 +89,15 @@ def rich_table(section: MetricTable | Table | Card) -> RichTable:
 
 def print_section(section: MetricTable | Table | Card | Note, *, console: Console | None = None) -> None:
     """Prints one section to the console (standard output by default)."""
-    shown = Text("\n".join(section.paragraphs)) if isinstance(section, Note) else rich_table(section)
-    (console or Console()).print(shown)
+    console = console or Console()
+    console.print(Text(section.title, style="bold"))
+    if isinstance(section, Note):
+        console.print(Text("\n".join(section.paragraphs)), "")
+        return
+    table = rich_table(section)
+    narrowest = sum(column.min_width + 2 for column in table.columns)
+    console.print(table, width=max(console.width, narrowest), crop=False)  # a cell is never cut off
+    console.print(Text(section.note + "\n" if section.note else ""))
 
 
 def metric_rows(tables: Iterable[MetricTable]) -> list[dict[str, object]]:

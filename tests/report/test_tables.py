@@ -10,7 +10,7 @@ from rich.console import Console
 
 from audiojax.errors import UsageError
 from audiojax.report.sections import Card, Metric, MetricTable, Table
-from audiojax.report.tables import metric_rows, print_section, show_number, write_file
+from audiojax.report.tables import metric_rows, print_section, show_number, show_share, write_file
 
 SCORES = MetricTable("Text to audio", [Metric("R@10", 0.5, 0.4, 0.6, 0.1, 0.9), Metric("MedR", 3.0, percent=False)])
 
@@ -24,6 +24,20 @@ def printed(section) -> str:
 def test_metric_table_shows_value_interval_chance_and_ceiling():
     line = next(line for line in printed(SCORES).splitlines() if "R@10" in line)
     assert line.split() == ["R@10", "50.0", "%", "40.0", "%", "to", "60.0", "%", "10.0", "%", "90.0", "%", "50", "%"]
+
+
+def test_words_stay_whole_in_a_narrow_terminal():
+    console = Console(file=io.StringIO(), width=80)
+    columns = ("direction", "score", "R@1", "R@5", "R@10", "mAP@10", "alpha", "temperature", "pi", "top-1 changed")
+    row = ("Text to audio", "cosine", "5.0", "21.0", "50.0", "14.5", "0.01", "10", "0.046 to 0.055", "100.0 %")
+    print_section(Table("t", columns, [row]), console=console)
+    words = console.file.getvalue().split()
+    assert {"temperature", "direction", "cosine", "changed", "audio"} <= set(words)
+
+
+def test_a_share_just_below_zero_has_no_sign():
+    assert show_share(-0.001) == "0 %"
+    assert show_share(-0.03) == "-3 %"
 
 
 def test_columns_that_nobody_fills_are_left_out():

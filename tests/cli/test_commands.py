@@ -1,0 +1,177 @@
+"""What the commands hand to `audiojax.api` and what they print and write, with the api's work replaced; the real thing is test_workflow."""
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from audiojax import api
+from audiojax.api.find import Hit
+from audiojax.audio.reasons import BadAudio, Reason, ReasonCounter
+from audiojax.bench.harness import Row
+from audiojax.report.sections import Card, Metric, MetricTable, Note, Table
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """calls(name, result) replaces a function of the api by one that notes its arguments and returns the result."""
+    noted = defaultdict(list)
+
+    def replace(name, result=None):
+        def function(*args, **options):
+            noted[name].append((args, options))
+            return result
+
+        monkeypatch.setattr(api, name, function)
+        return noted[name]
+
+    return replace
+
+
+class Finder:
+    """Stands for a loaded model."""
+
+    def __init__(self, folder: Path, bad: list[BadAudio]):
+        tally = ReasonCounter()
+        for result in (*bad, "a file"):
+            tally.add(result)
+        self.folder, self.listing = folder, SimpleNamespace(skipped=tally.skipped(), tally=tally)
+
+    def index(self, folder, *, progress):
+        assert Path(folder) == self.folder
+        return self.listing
+
+    def search(self, query, k):
+        assert (query, k) == ("rain [soft]", 2)
+        return [Hit(self.folder / "a.wav", 0.0, 0.9, 0.8), Hit(self.folder / "b.wav", 3.84, 0.5, 0.4)]
+
+
+def test_search_prints_a_table_and_writes_files(audiojax, calls, tmp_path):
+    loaded = calls("load", Finder(tmp_path, [BadAudio(str(tmp_path / "c.wav"), Reason.EMPTY, "0 bytes")]))
+    words = ["--audio", str(tmp_path), "--model", "m", "-k", "2", "--json", f"{tmp_path}/h.json", "--csv", f"{tmp_path}/h.csv"]
+    code, out, err = audiojax("search", "rain [soft]", *words)
+    assert code == 0
+    assert loaded == [(("m",), {})]
+    assert "rain [soft]" in out
+    rows = [line.split() for line in out.splitlines() if ".wav" in line]
+    assert rows == [["1", "0.900", "a.wav", "0.0"], ["2", "0.500", "b.wav", "3.8"]]
+    assert "1 files used, 1 left out: empty 1" in err
+    assert "c.wav: 0 bytes" in err
+    hits = json.loads((tmp_path / "h.json").read_text())
+    assert hits[1] == {"rank": 2, "score": 0.5, "cosine": 0.4, "file": str(tmp_path / "b.wav"), "start": 3.84}
+    with (tmp_path / "h.csv").open(newline="") as handle:
+        assert [row["file"] for row in csv.DictReader(handle)] == [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
+
+
+def test_an_empty_query_is_told_before_the_model_is_opened(audiojax, calls):
+    loaded = calls("load")
+    code, _, err = audiojax("search", "  ", "--audio", "d", "--model", "m")
+    assert code == 2
+    assert "the query is empty" in err
+    assert loaded == []
+
+
+@pytest.mark.parametrize(
+    "words", [["evaluate", "--workdir"], ["export", "--out", "o", "--workdir"], ["search", "x", "--audio", ".", "--model"]]
+)
+def test_a_missing_workdir_says_what_to_do(audiojax, tmp_path, words):
+    code, out, err = audiojax(*words, str(tmp_path / "nowhere"))
+    assert (code, out) == (2, "")
+    assert f"{tmp_path}/nowhere: no such folder; train a model with `audiojax train`" in err
+
+
+def test_train_hands_over_the_config_with_its_overrides(audiojax, calls):
+    trained = calls("train")
+    words = ["--config", "diffatr/soundworld:debug", "--workdir", "w", "--quiet", "--config.diffusion.steps=7", "--config.seed", "3"]
+    assert audiojax("train", *words) == (0, "", "")
+    (((config, workdir), options),) = trained
+    assert (config.diffusion.steps, config.seed, config.is_locked) == (7, 3, True)
+    assert (workdir, options) == ("w", {"progress": False})
+
+
+def test_evaluate_prints_every_section_and_writes_csv(audiojax, calls, tmp_path):
+    table = MetricTable("Text to audio", [Metric("R@10", 0.5, 0.4, 0.6, 0.1, 0.9)])
+    sections = (table, Table("Fusion", ("a",), [("x",)]), Card("Metric card", {"seed": 20}))
+    evaluated = calls("evaluate", SimpleNamespace(sections=sections, json=Path("s.json"), report=Path("r.html")))
+    code, out, _ = audiojax("evaluate", "--workdir", "w", "--domain", "field", "--csv", str(tmp_path / "e.csv"))
+    assert code == 0
+    assert evaluated == [(("w", "test"), {"domain": "field", "out": None, "progress": True})]
+    for words in ("Text to audio", "50.0 %", "Fusion", "Metric card", "s.json", "r.html"):
+        assert words in out
+    assert (tmp_path / "e.csv").read_text().splitlines()[1] == "Text to audio,R@10,0.5,0.4,0.6,0.1,0.9"
+
+
+def test_sweep_hands_over_the_grid_and_prints_the_tables(audiojax, calls, tmp_path):
+    sections = (Table("Compared", ("setting", "R@1"), [("a", "31.0")]), Note("Intervals", ("over clips",)))
+    swept = calls("sweep", SimpleNamespace(sections=sections, rows=[{"setting": "a"}], report=Path("r.html")))
+    words = ["--config", "c", "--grid", "a.b=1, 2", "--grid", "c=x", "--seeds", "0,1", "--workdir", "w", "--config.seed=1"]
+    code, out, _ = audiojax("sweep", *words, "--json", str(tmp_path / "t.json"))
+    assert code == 0
+    (((config, grid, seeds, workdir), options),) = swept
+    assert (config, grid, seeds, workdir) == ("c", [("a.b", ("1", "2")), ("c", ("x",))], (0, 1), "w")
+    assert options == {"overrides": ["seed=1"], "domains": (), "split": "test", "progress": True}
+    for shown in ("Compared", "31.0", "over clips", "r.html"):
+        assert shown in out
+    assert json.loads((tmp_path / "t.json").read_text()) == [{"setting": "a"}]
+
+
+def test_sweep_refuses_a_key_named_twice(audiojax):
+    code, _, err = audiojax("sweep", "--config", "c", "--grid", "a=1", "--grid", "a=2", "--workdir", "w")
+    assert code == 2
+    assert "--grid names a key twice: a, a" in err
+
+
+def test_demo_and_export_pass_their_arguments(audiojax, calls):
+    shown, exported = calls("demo"), calls("export", Path("models/x"))
+    assert audiojax("demo", "--out", "o", "--all", "--quiet") == (0, "", "")
+    assert shown == [(("o",), {"all": True, "progress": False})]
+    assert audiojax("export", "--workdir", "w", "--out", "models/x") == (0, "models/x\n", "")
+    assert exported == [(("w", "models/x"), {"format": "orbax"})]
+
+
+def test_bench_shows_wins_losses_and_refused_ratios(audiojax, monkeypatch, tmp_path):
+    from audiojax.bench import pair_denoiser
+
+    rows = [
+        Row("case", "audiojax", 500, 0.1, 0.09, 5000.0, 3, 3, 2.5, 300.0),
+        Row("case", "torch eager float32", 200, 0.02, 0.02, 10000.0, 3, 4, 0.5, 200.0, ratio=0.5),
+        Row("case", "torch eager bfloat16", 200, 0.02, 0.02, 10000.0, 1, 4, 0.5, 200.0, note="no ratio: 1 quiet sample"),
+    ]
+    asked = []
+    monkeypatch.setattr(pair_denoiser, "run", lambda **options: asked.append(options) or rows)
+    code, out, _ = audiojax("bench", "pair_denoiser", "--queries", "500", "--no-torch", "--csv", str(tmp_path / "b.csv"))
+    assert code == 0
+    assert asked[0]["queries"] == 500
+    assert asked[0]["torch_dtypes"] == ()
+    shown = {
+        line.split()[0] + line.split()[2]: line.split()
+        for line in out.splitlines()
+        if "/" in line and line.split()[0] in ("audiojax", "torch")
+    }
+    assert shown["torchfloat32"][-2:] == ["3/4", "0.5"]
+    assert shown["torchbfloat16"][-2:] == ["1/4", "–"]
+    assert "no ratio: 1 quiet sample" in out
+    assert len((tmp_path / "b.csv").read_text().splitlines()) == 4
+
+
+def test_listening_sheet_of_one_class(audiojax, tmp_path):
+    path = tmp_path / "rain.html"
+    assert audiojax("data", "listen", "--out", str(path), "--classes", "rain") == (0, f"{path}\n", "")
+    assert path.read_text(encoding="utf-8").count("<audio") >= 3
+    code, _, err = audiojax("data", "listen", "--out", str(path), "--classes", "rian")
+    assert code == 2
+    assert "'rian'" in err
+
+
+def test_soundworld_is_built_once(audiojax, tmp_path):
+    words = ["data", "soundworld", "--size", "0.002", "--data-dir", str(tmp_path), "--workers", "1"]
+    code, out, _ = audiojax(*words)
+    assert code == 0
+    folder = Path(out.strip())
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert before
+    assert audiojax(*words)[1] == out
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
