@@ -68,7 +68,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.inference = ConfigDict()
     config.inference.top_m = 32  # 0 = all candidates
     config.inference.noise_draws = 1
-    config.inference.query_block = 64
+    config.inference.query_block = 16
     config.inference.alphas = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 100.0)  # grids of the choice on validation
     config.inference.temperatures = (1.0, 10.0, 100.0)
     config.inference.fusion = ConfigDict()  # DiffusionRet's values; the end of training replaces them by the chosen ones

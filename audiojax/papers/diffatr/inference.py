@@ -1,7 +1,7 @@
 """Retrieval with DiffATR: diffuse the match scores of each query over its top M candidates, then fuse them with the cosine.
 
 Queries go through in blocks inside one jit, and each block runs the whole DDIM chain (eta 0, all K steps, clip to [-1, 1]; DiffusionRet
-code). The chain's end x does not depend on alpha and temperature, so these two are chosen afterwards, on validation, without sampling again.
+code). The chain's end x does not depend on alpha and temperature, so these two are chosen afterwards, on validation, from one sampling.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def diffuse_scores(
     *,
     top_m: int = 32,
     noise_draws: int = 1,
-    query_block: int = 64,
+    query_block: int = 16,
     l2_input: bool = False,
 ) -> Scores:
     """Cosine, top M and the sampled joint distribution of every query.

@@ -1,7 +1,7 @@
 """The networks of DiffATR (arXiv 2409.10025): a dual encoder, and one attention denoiser per direction.
 
-The dual encoder follows the paper's baseline family (XinhaoMei/audio-text_retrieval code): PANNs clip vector and BERT [CLS] state, each through
-Linear, ReLU, Linear into the joint width D. Embeddings come out un-normalised; the cosine normalises them.
+The dual encoder follows the paper's baseline family (XinhaoMei/audio-text_retrieval code): PANNs clip vector and BERT [CLS] state, each
+through Linear, ReLU, Linear into the joint width D. Embeddings come out un-normalised; the cosine normalises them.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 """DiffATR as tasks for the trainer: config in, four pure functions out. This is where config values become objects.
 
-Phases: "contrastive" trains the dual encoder with NT-Xent; "hybrid" adds both denoisers and the generation loss, whose gradient stops at the
-features unless `loss.stop_gradient` is off. Parameters: {"dual": ..., "denoiser_t2a": ..., "denoiser_a2t": ...}, denoisers in "hybrid" alone.
+Phases: "contrastive" trains the dual encoder with NT-Xent; "hybrid" adds both denoisers and the generation loss, whose gradient stops at
+the features unless `loss.stop_gradient` is off. Parameters: "dual", and in "hybrid" also "denoiser_t2a" and "denoiser_a2t".
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from audiojax.encoders.bert import PRESETS as BERTS
 from audiojax.encoders.panns import PRESETS as PANNS
 from audiojax.errors import UsageError
 from audiojax.losses.contrastive import same_clip_mask, symmetric_nt_xent
-from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig
+from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig, denoise_shared
 from audiojax.papers.diffatr import ranking
 from audiojax.papers.diffatr.inference import Fusion, Scores
 from audiojax.papers.diffatr.loss import generation_loss
@@ -58,7 +58,6 @@ class Settings:
     schedule: Schedule
     loss: Mapping[str, Any]
     inference: Mapping[str, Any]
-    dtype: Any
 
 
 def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
@@ -92,13 +91,17 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     steps = config["diffusion"]["steps"]
     denoiser = PairDenoiserConfig(width=model["joint_width"], levels=max(1000, steps), **switches)
     schedule = make_schedule(config["diffusion"]["schedule"], steps)
-    return Settings(dual, denoiser, denoiser_input, schedule, dict(config["loss"]), dict(config["inference"]), dtype)
+    return Settings(dual, denoiser, denoiser_input, schedule, dict(config["loss"]), dict(config["inference"]))
 
 
 def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task:
     """The task of one phase, "contrastive" or "hybrid"."""
     _choice("phases", phase, PHASES)
-    settings = make_settings(config, vocab_size)
+    return task_of(make_settings(config, vocab_size), phase)
+
+
+def task_of(settings: Settings, phase: str) -> Task:
+    """The task of one phase for settings that are objects already."""
     return Task(
         name=f"diffatr/{phase}",
         init=partial(init, settings, phase),
@@ -157,13 +160,12 @@ def loss(settings: Settings, phase: str, params: Params, model_state: Any, batch
         x = jax.lax.stop_gradient(x) if options["stop_gradient"] else x
         return unit_rows(x) if settings.denoiser_input == "l2" else x
 
-    network = PairDenoiser(settings.denoiser, dtype=settings.dtype)
     total = options["contrastive_weight"] * contrastive
     pairs = {"t2a": (text, everyone["audio"], t2a_key), "a2t": (audio, everyone["text"], a2t_key)}
     for name, (query, candidates, direction_key) in pairs.items():
         generation = jnp.mean(
             generation_loss(
-                lambda *inputs, name=name: network.apply({"params": params[f"denoiser_{name}"]}, *inputs),
+                partial(denoise_shared, params[f"denoiser_{name}"], settings.denoiser),
                 settings.schedule,
                 example_keys(direction_key, rows, axis_name),
                 feature(query),

@@ -26,7 +26,7 @@ def test_clean_scores_are_one_hot_with_a_chosen_negative():
 
 def test_loss_is_cross_entropy_with_scale_100():
     def denoise(x, k, query, candidates):
-        return 0.01 * jnp.einsum("bd,bnd->bn", query, candidates)
+        return 0.01 * query @ candidates.T
 
     loss = generation_loss(denoise, SCHEDULE, _keys(), QUERY, CANDIDATES, TARGET)
     logits = np.asarray(QUERY, np.float64) @ np.asarray(CANDIDATES, np.float64).T  # 100 x 0.01

@@ -1,0 +1,244 @@
+"""DiffATR as a task: routing of gradients, layouts, invariances, bad config (note, checks 8, 9, 10 and 12)."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from audiojax.collectives import example_keys
+from audiojax.config import load_config, to_dict
+from audiojax.errors import UsageError
+from audiojax.metrics.retrieval import text_to_audio
+from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig, denoise_shared
+from audiojax.papers import TASKS
+from audiojax.papers.diffatr import Fusion, make_settings, search_split
+from audiojax.papers.diffatr.inference import diffuse_scores, fuse
+from audiojax.papers.diffatr.loss import generation_loss
+from audiojax.papers.diffatr.task import task_of
+from audiojax.schedule import make_schedule
+from audiojax.trainer.partition import unmatched_rules
+
+VOCAB, SAMPLES = 60, 12_000
+QUIET = ("model.audio_dropout=0.0", "model.text_dropout=0.0", "model.spec_augment.time_stripes=0", "model.spec_augment.mel_stripes=0")
+
+
+def config(*overrides):
+    small = ("model.joint_width=16", "model.head_width=16", "data.max_tokens=8", *QUIET)
+    return to_dict(load_config("diffatr/soundworld:debug", (*small, *overrides)))
+
+
+def task(phase="hybrid", *overrides):
+    """The task with towers of a few channels: what is tested here does not depend on their size, and they compile fast."""
+    settings = make_settings(config(*overrides), VOCAB)
+    audio = dataclasses.replace(settings.dual.audio, channels=(2, 4), input_pool=(8, 8))
+    text = dataclasses.replace(settings.dual.text, width=8, heads=2, layers=1, hidden=8)
+    return task_of(dataclasses.replace(settings, dual=settings.dual.clone(audio=audio, text=text)), phase)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3, 9, size=8)
+    return {
+        "waveform": jnp.asarray(rng.normal(size=(8, SAMPLES)) * 0.1, jnp.float32),
+        "text_ids": jnp.asarray(rng.integers(0, VOCAB, size=(8, 8)), jnp.int32),
+        "text_mask": jnp.asarray(np.arange(8)[None, :] < lengths[:, None]),
+        "clip_index": jnp.asarray([0, 1, 2, 2, 4, 5, 6, 7], jnp.int32),
+    }
+
+
+@pytest.fixture(scope="module")
+def variables(batch):
+    made = jax.jit(task().init)(jax.random.key(0), batch)
+    rng = np.random.default_rng(1)
+    moved = jax.tree.map(lambda x: x + 0.02 * rng.normal(size=x.shape).astype(np.float32), made["params"])
+    return {"params": moved, "model_state": made["model_state"]}
+
+
+def gradients(variables, batch, *overrides, phase="hybrid", axis_name=None):
+    the_task = task(phase, *overrides)
+
+    def objective(params):
+        return the_task.loss(params, variables["model_state"], batch, jax.random.key(5), axis_name=axis_name)
+
+    return jax.jit(jax.value_and_grad(objective, has_aux=True))(variables["params"])
+
+
+def norm(tree):
+    return float(optax.tree.norm(tree))
+
+
+def test_generation_loss_never_reaches_the_encoders(variables, batch):
+    _, grads = gradients(variables, batch, "loss.contrastive_weight=0.0")
+    assert norm(grads["dual"]) == 0.0
+    assert norm(grads["denoiser_t2a"]) > 0
+    assert norm(grads["denoiser_a2t"]) > 0
+
+
+def test_contrastive_loss_never_reaches_the_denoisers(variables, batch):
+    _, grads = gradients(variables, batch, "loss.generation_weight=0.0")
+    assert norm(grads["dual"]) > 0
+    assert norm(grads["denoiser_t2a"]) == 0.0
+    assert norm(grads["denoiser_a2t"]) == 0.0
+
+
+def test_encoders_learn_the_same_with_and_without_the_generator(variables, batch):
+    """So the cosine of a hybrid run is the discriminative-only run with the same encoder updates."""
+    with_generator, without = gradients(variables, batch)[1], gradients(variables, batch, "loss.generation_weight=0.0")[1]
+    for a, b in zip(jax.tree.leaves(with_generator["dual"]), jax.tree.leaves(without["dual"]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_without_routing_the_generation_loss_trains_the_encoders(variables, batch):
+    _, grads = gradients(variables, batch, "loss.contrastive_weight=0.0", "loss.stop_gradient=False")
+    assert norm(grads["dual"]["audio_tower"]) > 0
+    assert norm(grads["dual"]["text_tower"]) > 0
+
+
+def test_losses_add_up_with_unit_weights(variables, batch):
+    (loss, (_, reported)), _ = gradients(variables, batch)
+    parts = [float(reported[name]) for name in ("contrastive", "generation_t2a", "generation_a2t")]
+    np.testing.assert_allclose(float(loss), sum(parts), rtol=1e-6)
+    (first_phase, _), _ = gradients({**variables, "params": {"dual": variables["params"]["dual"]}}, batch, phase="contrastive")
+    np.testing.assert_allclose(float(first_phase), parts[0], rtol=1e-5)
+
+
+def test_same_clip_captions_leave_both_losses(variables, batch):
+    masked, kept = (gradients(variables, batch, f"loss.mask_same_audio={flag}")[0][1][1]["contrastive"] for flag in ("True", "False"))
+    assert float(masked) < float(kept)
+
+
+def test_phase_one_starts_near_log_of_the_batch(batch):
+    made = jax.jit(task("contrastive").init)(jax.random.key(3), batch)
+    (loss, _), _ = gradients(made, {**batch, "clip_index": jnp.arange(8)}, "loss.temperature=1.0", phase="contrastive")
+    np.testing.assert_allclose(float(loss), np.log(8), atol=0.25)
+
+
+def test_pmap_mesh_and_one_device_have_equal_gradients(variables, batch):
+    the_task = task()
+
+    def step(params, batch, axis_name=None):
+        def objective(params):
+            return the_task.loss(params, variables["model_state"], batch, jax.random.key(5), axis_name=axis_name)
+
+        (loss, (state, _)), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        mean = (lambda x: jax.lax.pmean(x, axis_name)) if axis_name else (lambda x: x)
+        return jax.tree.map(mean, (loss, grads, state))
+
+    one = jax.jit(step)(variables["params"], batch)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    meshed = jax.jit(step, in_shardings=(None, rows))(variables["params"], jax.device_put(batch, rows))
+    split = jax.tree.map(lambda x: x.reshape(8, 1, *x.shape[1:]), batch)
+    mapped = jax.pmap(lambda p, b: step(p, b, "data"), axis_name="data", in_axes=(None, 0), out_axes=None)(variables["params"], split)
+    for other in (meshed, mapped):
+        difference = jax.tree.map(lambda a, b: jnp.asarray(np.asarray(a) - np.asarray(b)), one, other)
+        assert norm(difference[1]) <= 1e-5 * norm(one[1])
+        np.testing.assert_allclose(norm(other[1]), norm(one[1]), rtol=1e-5)
+        np.testing.assert_allclose(float(other[0]), float(one[0]), rtol=1e-5)
+        assert norm(difference[2]) <= 1e-5 * norm(one[2])
+
+
+def test_predictions_do_not_depend_on_the_batch(variables, batch):
+    the_task = task()
+    many = {**batch, "text_ids": batch["text_ids"][:, None], "text_mask": batch["text_mask"][:, None]}
+    predict = jax.jit(the_task.predict)
+    whole = predict(variables["params"], variables["model_state"], many)
+    some = predict(variables["params"], variables["model_state"], jax.tree.map(lambda x: x[5:7], many))
+    plain = the_task.predict(variables["params"], variables["model_state"], jax.tree.map(lambda x: x[5:7], many))
+    assert whole["audio"].shape == (8, 16)
+    assert whole["text"].shape == (8, 1, 16)
+    for name in whole:
+        np.testing.assert_allclose(some[name], whole[name][5:7], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(plain[name], some[name], rtol=1e-4, atol=1e-5)
+
+
+def test_every_partition_rule_matches_something(variables):
+    assert unmatched_rules(task().partition_rules, variables["params"]) == []
+
+
+def test_metrics_hold_what_selection_needs(variables):
+    rng = np.random.default_rng(2)
+    predictions = {name: rng.normal(size=shape).astype(np.float32) for name, shape in (("audio", (9, 16)), ("text", (9, 2, 16)))}
+    the_task = task()
+    found = the_task.metrics(variables["params"], predictions, jax.random.key(0))
+    assert found[the_task.select] == found["t2a/R@1"] + found["t2a/R@5"] + found["t2a/R@10"]
+    assert found["t2a/mAP@10"] >= found["t2a_cosine/mAP@10"]  # alpha 0 is one of the choices
+    first = task("contrastive")
+    plain = first.metrics({"dual": variables["params"]["dual"]}, predictions, jax.random.key(0))
+    assert plain["t2a/R@1"] == found["t2a_cosine/R@1"]
+
+
+def test_l2_input_feeds_unit_features(variables):
+    rng = np.random.default_rng(3)
+    predictions = {name: rng.normal(size=shape).astype(np.float32) for name, shape in (("audio", (6, 16)), ("text", (6, 1, 16)))}
+    scaled = {name: value * 3 for name, value in predictions.items()}
+    for kind, same in (("l2", True), ("raw", False)):
+        settings = make_settings(config(f"model.denoiser.input={kind}"), VOCAB)
+        one, other = (search_split(settings, variables["params"], p, jax.random.key(0))["t2a"].scores.x for p in (predictions, scaled))
+        assert np.allclose(one, other, atol=1e-4) is same
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.audio=vggish", "model.audio' is 'vggish'.*cnn14"),
+        ("model.audio_preset=huge", "model.audio_preset.*tiny"),
+        ("model.text_preset=huge", "model.text_preset.*tiny"),
+        ("model.mel=panns_32k", "32000 Hz.*16000"),
+        ("model.dtype=float8", "model.dtype"),
+        ("model.denoiser.input=whitened", "denoiser.input"),
+        ("diffusion.schedule=quadratic", "quadratic"),
+    ],
+)
+def test_bad_values_name_the_key(override, words):
+    with pytest.raises(UsageError, match=words):
+        make_settings(config(override), VOCAB)
+
+
+def test_unknown_phase_is_refused():
+    with pytest.raises(UsageError, match="warmup.*contrastive, hybrid"):
+        TASKS["diffatr"](config(), "warmup", vocab_size=VOCAB)
+
+
+@pytest.mark.slow
+def test_a_trained_denoiser_reads_the_candidates_and_does_not_lower_recall():
+    """Ambiguous cosine, clear pairs: L_G at the noisiest level falls well below ln N, and fusion does not hurt R@1."""
+    width, n, held = 16, 32, 256
+
+    def pairs(key, count):
+        text = jax.random.normal(jax.random.fold_in(key, 0), (count, width))
+        return text, text + 0.9 * jax.random.normal(jax.random.fold_in(key, 1), (count, width))
+
+    schedule, network = make_schedule("cosine", 50), PairDenoiser(PairDenoiserConfig(width=width))
+    params = network.init(jax.random.key(0), jnp.zeros((1, 2)), jnp.zeros(1, jnp.int32), jnp.zeros((1, width)), jnp.zeros((1, 2, width)))
+    tx = optax.adam(3e-3)
+
+    def losses(params, keys, query, candidates, level=None):
+        target = jnp.arange(n)
+        return generation_loss(
+            partial(denoise_shared, params["params"], network.config), schedule, keys, query, candidates, target, noise_level=level
+        )
+
+    @jax.jit
+    def step(carry, key):
+        params, state = carry
+        text, audio = pairs(jax.random.fold_in(key, 2), n)
+        grads = jax.grad(lambda p: losses(p, example_keys(key, n), text, audio).mean())(params)
+        updates, state = tx.update(grads, state)
+        return (optax.apply_updates(params, updates), state), None
+
+    (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), jax.random.split(jax.random.key(1), 1500))
+    held_text, held_audio = pairs(jax.random.key(9), held)
+    hardest = losses(params, example_keys(jax.random.key(2), n), held_text[:n], held_audio[:n], 49).mean()
+    assert float(hardest) < 0.7 * np.log(n)
+    scores = diffuse_scores(params["params"], network.config, schedule, held_text, held_audio, jax.random.key(3), top_m=32)
+    index = np.arange(held)
+    before, after = (
+        text_to_audio(matrix, index).hits(1).mean() for matrix in (np.asarray(scores.similarity), fuse(scores, Fusion(1.0, 10.0)))
+    )
+    assert after >= before - 0.03
