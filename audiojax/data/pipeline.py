@@ -6,6 +6,9 @@ and a run that stopped after step s goes on by asking for step s.
 """
 
 import math
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -134,7 +137,8 @@ def batches_of(
     if workers:
         if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
             flags.FLAGS.mark_as_parsed()
-        iterable = iterable.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=workers))
+        options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers)
+        iterable = iterable.mp_prefetch(options, worker_init_fn=partial(_end_with_parent, os.getpid()))
     return iter(iterable)
 
 
@@ -244,6 +248,17 @@ def _transform(item: Mapping[str, Any], rng: np.random.Generator, *, transform: 
 def _transform_eval(item: tuple[Mapping[str, Any], bool], *, transform: ClipTransform) -> Example:
     example, valid = item
     return {**transform(example["record"], example["clip_index"], example["caption"], None), "valid": np.bool_(valid)}
+
+
+def _end_with_parent(parent: int, index: int, count: int) -> None:
+    """Ends a loader worker when its parent is gone: a killed run would leave workers that wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _share(batch_size: int, process_count: int) -> int:

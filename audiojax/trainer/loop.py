@@ -14,6 +14,7 @@ import signal
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,11 @@ def fit(
             if restored:
                 say(f"{phase.name}: going on after step {start}")
             data, origin = _open_data(train_data, checkpoints, restored)
-            with Writer(workdir, phase.name, start, active=main) as writer, Bar(phase.name, phase.steps, start, console, main) as bar:
+            with (
+                closing(data) if hasattr(data, "close") else nullcontext(),  # ends loader workers
+                Writer(workdir, phase.name, start, active=main) as writer,
+                Bar(phase.name, phase.steps, start, console, main) as bar,
+            ):
                 state = _train(run, state, data, origin, checkpoints, writer, bar, eval_data, on_eval)
         else:
             say(f"{phase.name}: finished before, at step {start}")

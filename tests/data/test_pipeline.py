@@ -1,6 +1,10 @@
 """Batches: the global order is a pure function of the step, on any number of processes."""
 
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +109,29 @@ def test_random_mode_draws_one_caption_of_each_clip():
 def test_worker_processes_give_the_same_batches(expected):
     for a, b in zip(train(steps=3, workers=1), expected, strict=False):
         assert_same({name: np.asarray(value) for name, value in a.items()}, b)
+
+
+LEAVE_WORKERS = """
+import multiprocessing, os
+from tests.data import test_pipeline
+from audiojax.data import pipeline
+if __name__ == "__main__":
+    batches = pipeline.train_batches(test_pipeline.Clips(), test_pipeline.make(), batch_size=4, seed=5, workers=1)
+    next(batches)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_a_killed_process_end_soon(tmp_path):
+    script = tmp_path / "leave.py"
+    script.write_text(LEAVE_WORKERS)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    workers = [int(number) for number in process.stdout.readline().split()]
+    assert workers
+    process.communicate(timeout=60)  # returns when the last process that holds the pipe has ended
 
 
 @pytest.mark.parametrize("count", [1, 2])
