@@ -87,7 +87,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.train.ema_decay = 0.0
     config.train.max_bad_steps = 10
 
-    steps = {"mini": (1_600, 600), "base": (4_000, 1_500), "debug": (4, 4)}[size]
+    steps = {"mini": (1_100, 500), "base": (2_000, 800), "debug": (4, 4)}[size]
     encoders = {"pattern": ".*", "name": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": 100, "clip_norm": 2.0}
     denoisers = {"pattern": "^denoiser_", "name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0}
     denoisers |= {"b1": 0.9, "b2": 0.98, "eps": 1e-6, "weight_decay": 0.2}
