@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,18 @@ def train_data(start, *, batch, delay=0.0, workers=0, processes=None, process=No
     )
 
 
+def stopping(data, at, number=signal.SIGTERM):
+    """Data that ask the run to stop while it gets the batch of step `at`."""
+
+    def from_step(start):
+        for step, batch in enumerate(data(start), start + 1):
+            if step == at:
+                os.kill(os.getpid(), number)
+            yield batch
+
+    return from_step
+
+
 def eval_data(batch, rows=37):
     """This process's rows of the evaluation batches; the last one is padded."""
     import jax
@@ -77,6 +90,7 @@ def main(argv=None):
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--trainable", default=".*")
+    parser.add_argument("--stop-at", type=int, default=0)
     options = parser.parse_args(argv)
     flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag]
     os.environ["XLA_FLAGS"] = " ".join([*flags, f"--xla_force_host_platform_device_count={options.devices}"])
@@ -98,12 +112,13 @@ def main(argv=None):
         {"steps": options.steps, "batch_size": options.batch, "groups": groups, "trainable": options.trainable, "ema_decay": 0.9},
         {"parallel": options.parallel, "save_every": options.save_every, "eval_every": options.eval_every, "log_every": 1},
     )
+    data = partial(train_data, batch=options.batch, delay=options.delay, workers=options.workers)
     try:
         result = fit(
             toy.TASK,
             phase,
             workdir=options.workdir,
-            train_data=partial(train_data, batch=options.batch, delay=options.delay, workers=options.workers),
+            train_data=stopping(data, options.stop_at) if options.stop_at else data,
             eval_data=partial(eval_data, 16),
             init_batch=toy.batch(2),
         )

@@ -18,7 +18,7 @@ from audiojax.trainer.log import read_metrics
 from audiojax.trainer.loop import fit
 from audiojax.trainer.settings import make_phase
 from tests.trainer import toy
-from tests.trainer.run_toy import eval_data, train_data
+from tests.trainer.run_toy import eval_data, stopping, train_data
 
 EVALUATION = partial(eval_data, 16)
 SETTINGS = {"steps": 12, "batch_size": 16, "groups": toy.LINEAR_GROUPS, "eval_every": 4, "save_every": 3, "log_every": 1}
@@ -66,18 +66,6 @@ def straight(tmp_path_factory):
     return result, workdir, (workdir / "out.txt").read_text()
 
 
-def stopping(at, number=signal.SIGTERM):
-    """Data that ask the run to stop while it gets the batch of step `at`."""
-
-    def data(start):
-        for step, batch in enumerate(train_data(start, batch=16), start + 1):
-            if step == at:
-                os.kill(os.getpid(), number)
-            yield batch
-
-    return data
-
-
 def test_trains_logs_and_selects(straight):
     result, workdir, text = straight
     series = read_metrics(workdir)
@@ -106,7 +94,7 @@ def test_finished_phase_returns_at_once(straight):
 @pytest.mark.parametrize(("at", "number", "code"), [(7, signal.SIGTERM, 143), (8, signal.SIGINT, 130)])
 def test_signal_saves_and_the_next_run_goes_on_exactly(straight, tmp_path, at, number, code):
     with pytest.raises(RunInterrupted, match=f"saved step {at} after {number.name}") as caught:
-        train(tmp_path, data=stopping(at, number))
+        train(tmp_path, data=stopping(partial(train_data, batch=16), at, number))
     assert caught.value.exit_code == code
     assert signal.getsignal(number) is not None
     starts = []
