@@ -1,0 +1,101 @@
+"""The installed configs: they load, their sizes are the published ones, and a step at published size runs on 8 fake devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audiojax.config import config_from_json, config_to_json, installed_configs, load_config, to_dict
+from audiojax.papers import TASKS
+from audiojax.trainer.layout import make_layout, put_batch, shardings_of, wrap_step
+from audiojax.trainer.optim import make_optimizer
+from audiojax.trainer.settings import make_phase
+from audiojax.trainer.state import create_state
+from audiojax.trainer.step import make_train_step
+
+TRUNKS = {"cnn14": 75_477_440, "resnet38": 68_507_072}
+BERT_BASE = 109_482_240 - 768 * 769  # without the pooler
+AUDIO_HEAD = 2048 * 2048 + 2048 + 2048 * 1024 + 1024
+TEXT_HEAD = 768 * 2048 + 2048 + 2048 * 1024 + 1024
+DENOISER = 10 * 1024**2 + 7 * 1024 + 1
+
+
+def phase_of(config, name):
+    common = {key: value for key, value in config["train"].items() if key != "eval_batch_size"}
+    return make_phase(name, {"seed": config["seed"], "parallel": config["parallel"], "mesh": config["mesh"]}, common, config[name])
+
+
+def shapes(rows, samples, tokens):
+    return {
+        "waveform": jax.ShapeDtypeStruct((rows, samples), jnp.float32),
+        "text_ids": jax.ShapeDtypeStruct((rows, tokens), jnp.int32),
+        "text_mask": jax.ShapeDtypeStruct((rows, tokens), jnp.bool_),
+        "clip_index": jax.ShapeDtypeStruct((rows,), jnp.int32),
+    }
+
+
+@pytest.mark.parametrize("name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative"])
+def test_every_config_loads_and_keeps_its_values_as_json(name):
+    config = load_config(name)
+    assert to_dict(config_from_json(config_to_json(config))) == to_dict(config)
+    for phase in config.phases:
+        made = phase_of(to_dict(config), phase)
+        params = jax.eval_shape(TASKS[config.paper](to_dict(config), phase, vocab_size=100).init, jax.random.key(0), shapes(1, 64_000, 8))
+        make_optimizer(made.groups, params["params"], made.steps)
+
+
+@pytest.mark.parametrize(("name", "audio"), [("diffatr/audiocaps", "cnn14"), ("diffatr/clotho:resnet38", "resnet38")])
+def test_published_sizes(name, audio):
+    config = to_dict(load_config(name))
+    task = TASKS["diffatr"](config, "hybrid", vocab_size=30_522)
+    params = jax.eval_shape(task.init, jax.random.key(0), shapes(1, 320_000, 48))["params"]
+    count = {key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in params.items()}
+    assert count == {"dual": TRUNKS[audio] + BERT_BASE + AUDIO_HEAD + TEXT_HEAD, "denoiser_t2a": DENOISER, "denoiser_a2t": DENOISER}
+
+
+@pytest.mark.slow
+def test_a_step_at_published_size_on_eight_devices():
+    """On clips of 1.2 s; parameters, moments and gradients are split over fsdp = 4 and tensor = 2."""
+    mesh = (1, 4, 2)
+    config = to_dict(load_config("diffatr/audiocaps", [f"mesh={mesh}", "parallel=mesh", "model.dtype=float32"]))
+    task, phase, layout = TASKS["diffatr"](config, "hybrid", vocab_size=30_522), phase_of(config, "hybrid"), make_layout("mesh", mesh)
+    rng = np.random.default_rng(0)
+    batch = {
+        "waveform": rng.normal(size=(8, 38_400)).astype(np.float32) * 0.1,
+        "text_ids": rng.integers(0, 30_522, size=(8, 12)).astype(np.int32),
+        "text_mask": np.ones((8, 12), bool),
+        "clip_index": np.arange(8, dtype=np.int32),
+    }
+    abstract = jax.eval_shape(task.init, jax.random.key(0), batch)
+    optimizer = make_optimizer(phase.groups, abstract["params"], phase.steps)
+
+    def first(key):
+        made = task.init(key, batch)
+        return create_state(made["params"], made["model_state"], optimizer, key)
+
+    sharding = shardings_of(layout, jax.eval_shape(first, jax.random.key(0)), abstract["params"], task.partition_rules)
+    state = jax.jit(first, out_shardings=sharding)(jax.random.key(0))
+    before = np.asarray(state.params["denoiser_t2a"]["mlp_out"]["kernel"])
+    split = sum(leaf.addressable_data(0).size for leaf in jax.tree.leaves(state.params))
+    whole = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    assert split < whole / 3.9
+    step = wrap_step(layout, make_train_step(task, optimizer), sharding, {})
+    state, metrics = step(state, {}, put_batch(layout, batch))
+    assert np.isfinite(float(metrics["loss"]))
+    assert int(state.skipped) == 0
+    assert not np.array_equal(before, np.asarray(state.params["denoiser_t2a"]["mlp_out"]["kernel"]))
+
+
+def test_a_step_at_published_size_lowers_under_pmap():
+    """Whole clips of 30 s, batch 24 over 8 devices; eight copies of the state would not fit a small machine, so it is not run."""
+    config = to_dict(load_config("diffatr/clotho:resnet38"))
+    task, phase = TASKS["diffatr"](config, "hybrid", vocab_size=30_522), phase_of(config, "hybrid")
+    batch = shapes(3, 960_000, 48)
+    abstract = jax.eval_shape(task.init, jax.random.key(0), batch)
+    optimizer = make_optimizer(phase.groups, abstract["params"], phase.steps)
+    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), abstract["params"], abstract["model_state"], jax.random.key(0))
+    rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct((8, *x.shape), x.dtype), batch)
+    lowered = wrap_step(make_layout("pmap"), make_train_step(task, optimizer), None, None).lower(state, {}, rows)
+    after, metrics = lowered.out_info
+    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
+    assert metrics["loss"].shape == ()
