@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,8 +41,9 @@ class Finder:
             tally.add(result)
         self.folder, self.listing = folder, SimpleNamespace(skipped=tally.skipped(), tally=tally)
 
-    def index(self, folder, *, progress):
+    def index(self, folder, *, cache_dir, progress):
         assert Path(folder) == self.folder
+        assert cache_dir == Path(os.environ["AUDIOJAX_CACHE"], "embeddings")
         return self.listing
 
     def search(self, query, k):
