@@ -38,4 +38,4 @@ step ruff check .
 step ruff format --check .
 step shellcheck -x launch/*.sh launch/*.sbatch .ci/run
 step lint-imports --no-cache
-step python -m pytest -m "not slow and not parity" "$@"
+step python -m pytest -n 2 --dist loadfile -m "not slow and not parity" "$@"

@@ -10,9 +10,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # Grain worker processes read absl flags
+
+
+settings.register_profile("audiojax", deadline=None)  # no test is timed
+settings.load_profile("audiojax")
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def score_table(name: str, ranks: Ranks, limits: Mapping[str, Mapping[str, float
 
 def cosine_table(ranks: Mapping[str, Ranks], scores: Mapping[str, float]) -> Table:
     """The dual encoder alone beside the fused scores, and what the fusion did."""
-    columns = ("direction", "score", "R@1", "R@5", "R@10", "mAP@10", "alpha", "temperature", "pi", "top-1 changed")
+    columns = ("direction", "score", "R@1", "R@5", "R@10", "mAP@10", "alpha", "temp", "pi", "top-1 changed")
     rows = []
     for name in TITLES:
         plain, fused = ranks[f"{name}_cosine"].summary(), ranks[name].summary()
@@ -164,12 +164,12 @@ def cosine_table(ranks: Mapping[str, Ranks], scores: Mapping[str, float]) -> Tab
 
 
 def ceiling_scores(source: Any) -> dict[str, float]:
-    """Expected R@K of SoundWorld's oracle under the names of `retrieval_scores`; {} for data without truth."""
+    """Expected R@K and mAP@10 of SoundWorld's oracle under the names of `retrieval_scores`; {} for data without truth."""
     records = [source[i] for i in range(len(source))]
     if not all(record["scene"] for record in records):
         return {}
     found = oracle.retrieval([Scene.from_json(record["scene"]) for record in records], [record["captions"] for record in records])
-    return {key.replace("_R@", "/R@"): value for key, value in found.items() if "_R@" in key}
+    return {key.replace("_", "/", 1): value for key, value in found.items() if "@" in key}
 
 
 def metric_card(finder: Finder, source: Any, split: str, domain: str) -> dict[str, Any]:

@@ -306,8 +306,8 @@ def _evaluate(
         prefix = "val" if choice == "raw" else "val_ema"
         writer.scalars(step, {f"{prefix}/{name}": value for name, value in metrics.items()})
         family = run.task.select.rsplit("/", 1)[0]  # the line shows the selecting metric's relatives; metrics.csv has them all
-        shown = (f"{name} {value:.4g}" for name, value in metrics.items() if name.rsplit("/", 1)[0] == family)
-        bar.say(f"{run.phase.name} {step}: {prefix} " + " · ".join(shown))
+        shown = (f"{prefix}/{name} {value:.4g}" for name, value in metrics.items() if name.rsplit("/", 1)[0] == family)
+        bar.say(f"{run.phase.name} {step}: " + " · ".join(shown))
         scores |= {f"{choice}/{name}": value for name, value in metrics.items()}
         selected = metrics[run.task.select]
         if np.isfinite(selected) and selected > scores.get(SELECT, float("-inf")):

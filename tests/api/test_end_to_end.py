@@ -11,6 +11,9 @@ import audiojax
 from audiojax.api.data import open_split
 from audiojax.api.evaluate import load_ranks
 from audiojax.config import load_config
+from audiojax.encoders import bert, panns
+from audiojax.encoders.bert import BertConfig
+from audiojax.encoders.panns import PannsConfig
 from audiojax.errors import AudiojaxError, UsageError
 
 WORLD = ("data.source=memory", "data.size=0.006", "train.eval_batch_size=8")
@@ -21,8 +24,17 @@ def config(*overrides):
     return load_config("diffatr/soundworld:debug", (*TINY, *overrides))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_towers():
+    """The tiny towers with a few channels: what is tested here does not depend on their size, and they compile fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(panns.PRESETS["cnn14"], "tiny", PannsConfig(channels=(2, 4), input_pool=(8, 8), sample_rate=16_000))
+        patch.setitem(bert.PRESETS, "tiny", BertConfig(width=8, layers=1, heads=2, hidden=8, max_positions=64))
+        yield
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, small_towers):
     """A finished run; tests copy what they change."""
     workdir = tmp_path_factory.mktemp("run") / "work"
     audiojax.train(config(), workdir, progress=False)

@@ -96,7 +96,7 @@ def retrieval(truths: Sequence[Scene], captions: Sequence[Sequence[str]], ks: tu
     """Ceilings of caption-to-clip and clip-to-caption retrieval, ties resolved by chance (expected values).
 
     Args: truths: one scene per clip. captions: the captions of each clip.
-    Returns: "t2a_R@k", "t2a_mean_rank", "a2t_R@k" in [0, 1] (ranks from 1) and "parsed".
+    Returns: "t2a_R@k", "t2a_mAP@10", "t2a_mean_rank", "a2t_R@k" in [0, 1] (ranks from 1) and "parsed".
     Raises: ValueError if a caption contradicts its own clip.
     """
     buckets: dict[tuple, list[int]] = defaultdict(list)
@@ -118,6 +118,7 @@ def retrieval(truths: Sequence[Scene], captions: Sequence[Sequence[str]], ks: tu
             agreeing.update(matches)
     own = [len(texts) for texts in captions]
     scores = {f"t2a_R@{k}": sum(min(1.0, k / n) for n in ties) / len(ties) for k in ks}
+    scores["t2a_mAP@10"] = sum(sum(1 / rank for rank in range(1, min(10, n) + 1)) / n for n in ties) / len(ties)
     scores["t2a_mean_rank"] = sum((n + 1) / 2 for n in ties) / len(ties)
     for k in ks:
         scores[f"a2t_R@{k}"] = sum(_any_own(agreeing[i], own[i], k) for i in range(len(truths))) / len(truths)
