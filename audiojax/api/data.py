@@ -36,7 +36,7 @@ def open_split(data: Mapping[str, Any], split: str, *, domain: str | None = None
     kind = data["source"]
     if kind == "tfds":
         if domain:
-            raise UsageError("--domain is for SoundWorld: point data.dir at the other dataset instead")
+            raise UsageError("--domain is for SoundWorld: --data-dir names another data set")
         if not data["dir"]:
             raise UsageError("data.source 'tfds' needs --config.data.dir=FOLDER, a dataset in the builder's schema")
         source = open_records(data["dir"], split)

@@ -15,6 +15,7 @@ from audiojax.api.data import open_split
 from audiojax.api.find import Finder, load
 from audiojax.data.soundworld import oracle
 from audiojax.data.soundworld.scenes import Scene
+from audiojax.errors import UsageError
 from audiojax.metrics.bootstrap import mean_interval
 from audiojax.metrics.retrieval import DEPTHS, Ranks, chance_scores
 from audiojax.papers import diffatr
@@ -51,6 +52,7 @@ def evaluate(
     split: str = "test",
     *,
     domain: str | None = None,
+    data_dir: str | os.PathLike | None = None,
     out: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -60,13 +62,20 @@ def evaluate(
       workdir: a run directory or an exported model.
       split: train | val | test | any split of the data.
       domain: another SoundWorld domain than the model was trained on.
+      data_dir: another data set in the builder's schema, for tests out of domain or where the data have moved.
       out: another folder for the two files.
 
     Raises:
       UsageError: no finished model, no such split or domain.
     """
+    workdir = Path(workdir).expanduser()
     finder = load(workdir)
     data = finder.config["data"]
+    trained = data["domain"] if data["source"] != "tfds" else Path(data["dir"]).name
+    if data_dir is not None:
+        if domain:
+            raise UsageError("--domain and --data-dir name two different data sets: give one of them")
+        data = data | {"source": "tfds", "dir": str(Path(data_dir).expanduser())}
     source = open_split(data, split, domain=domain if domain != data["domain"] else None, progress=progress)
     predictions = finder.predictions(source)
     directions = diffatr.search_split(
@@ -80,17 +89,17 @@ def evaluate(
         ranks[f"{name}_cosine"] = direction.ranks()
     clip_index = directions["t2a"].clip_index
     limits = {"chance": chance_scores(clip_index, len(source)), "ceiling": ceiling_scores(source)}
-    tested = domain or data["domain"]
-    card = metric_card(finder, source, split, tested)
-    where = place(split, tested, data["domain"])
-    folder = Path(out) if out else Path(workdir) / "evaluation" / where
+    tested = domain or (data["domain"] if data["source"] != "tfds" else Path(data["dir"]).name)
+    card = metric_card(finder, source, split, tested if data["source"] == "tfds" else f"{data['source']} {data['size']} {tested}", trained)
+    where = place(split, tested, trained)
+    folder = Path(out) if out else workdir / "evaluation" / where
     tables = [score_table(name, ranks[name], limits) for name in directions]
     sections: list[Section] = [*tables, cosine_table(ranks, scores), Card("Metric card", card)]
     report = write_report(
         folder / "report.html",
         title=f"DiffATR on {where}",
-        subtitle=f"{len(source)} clips, {len(clip_index)} captions; trained on {data['domain']}, tested on {tested}",
-        sections=[*tables, top_lists(finder, source, directions["t2a"]), sections[2], *curves(Path(workdir)), sections[3], READING],
+        subtitle=f"{len(source)} clips, {len(clip_index)} captions; trained on {trained}, tested on {tested}",
+        sections=[*tables, top_lists(finder, source, directions["t2a"]), sections[2], *curves(workdir), sections[3], READING],
     )
     path = folder / "scores.json"
     save_ranks(folder / "ranks.npz", ranks)
@@ -172,18 +181,18 @@ def ceiling_scores(source: Any) -> dict[str, float]:
     return {key.replace("_", "/", 1): value for key, value in found.items() if "@" in key}
 
 
-def metric_card(finder: Finder, source: Any, split: str, domain: str) -> dict[str, Any]:
+def metric_card(finder: Finder, source: Any, split: str, tested: str, trained: str) -> dict[str, Any]:
     """How the scores came about."""
     data, inference, diffusion = (finder.config[section] for section in ("data", "inference", "diffusion"))
     listed = "\n".join(source[i]["id"] for i in range(len(source)))
     return {
         "protocol": "every caption queries all clips; every clip queries all captions (best of its own); pessimistic ties",
-        "data": f"{data['source']} {data['size']} {domain}" if data["source"] != "tfds" else str(data["dir"]),
+        "data": tested,
         "split": split,
         "clips": len(source),
         "list hash": hashlib.blake2b(listed.encode(), digest_size=8).hexdigest(),
         "sample rate": f"{data['sample_rate']} Hz",
-        "trained on": data["domain"] if data["source"] != "tfds" else str(data["dir"]),
+        "trained on": trained,
         "model": f"{finder.card['task']} at step {finder.card['step']} ({finder.card['choice']} weights)",
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(finder.params)),
         "diffusion": f"{diffusion['schedule']}, K = {diffusion['steps']}, M = {inference['top_m'] or 'all'}",

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from audiojax.api.evaluate import TITLES, evaluate, load_ranks
-from audiojax.api.train import train
+from audiojax.api.train import claim, train
 from audiojax.config import load_config
 from audiojax.errors import UsageError
 from audiojax.metrics.bootstrap import difference_interval, mean_interval
@@ -53,31 +53,35 @@ def sweep(
       seeds: of each setting.
       workdir: receives a run directory per setting and seed, table.csv and report.html; finished runs are not repeated.
       overrides: "key=value" changes of all runs.
-      domains: SoundWorld domains to test in; () = the one trained on.
+      domains: SoundWorld domains to test in; () = those that are trained on.
 
     Raises:
       UsageError: an unknown key, a value of the wrong type, no seed.
     """
     if not seeds:
         raise UsageError("--seeds names no seed")
-    workdir, console = Path(workdir), Console(stderr=True, quiet=not progress)
+    if any(key == "seed" for key, _ in grid):
+        raise UsageError("--grid seed: seeds have their own flag, --seeds")
+    workdir, console = Path(workdir).expanduser(), Console(stderr=True, quiet=not progress)
     settings = [tuple(zip([key for key, _ in grid], values, strict=True)) for values in itertools.product(*(v for _, v in grid))]
     plans = [(setting, seed, [*overrides, *(f"{k}={v}" for k, v in setting), f"seed={seed}"]) for setting in settings for seed in seeds]
     configs = [load_config(config, words) for _, _, words in plans]  # every mistake shows before the first hour of work
+    domains = list(domains) or list(dict.fromkeys(loaded.data.domain for loaded in configs))
     ranks: dict[tuple[str, str], list[Mapping[str, Ranks]]] = {}
     for number, ((setting, seed, _), loaded) in enumerate(zip(plans, configs, strict=True), 1):
         name = setting_name(setting)
         console.rule(f"{number} of {len(plans)}: {name}, seed {seed}")
         folder = workdir / name / f"seed{seed}"
+        claim(folder, loaded)
         if not (folder / "final" / "card.json").is_file():
             train(loaded, folder, progress=progress)
-        for domain in domains or (loaded.data.domain,):
+        for domain in domains:
             found = load_ranks(folder, split, domain, loaded.data.domain)
             if found is None:
                 found = evaluate(folder, split, domain=domain, progress=progress).ranks
             ranks.setdefault((name, domain), []).append(found)
     names = [setting_name(setting) for setting in settings]
-    tables, rows = compare(names, list(domains) or [configs[0].data.domain], ranks)
+    tables, rows = compare(names, domains, ranks)
     write_file(workdir / "table.csv", rows)
     sections = [*tables, Note("Intervals", (INTERVALS.format(seeds=len(seeds)),))]
     return Sweep(sections, rows, write_report(workdir / "report.html", title=f"Sweep of {config}", sections=sections))

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -30,6 +31,7 @@ from audiojax.trainer.log import Writer
 from audiojax.trainer.loop import FitResult, fit
 from audiojax.trainer.settings import make_phase
 
+FREE_KEYS = ("parallel", "mesh", "data.dir", "data.threads", "data.in_memory", "train.log_every", "train.save_every", "train.keep")
 LOGGED_QUERIES = 3  # validation queries whose best hit is logged as picture and audio
 
 
@@ -47,14 +49,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
       UsageError: the config does not fit the data, the devices or the run that is in `workdir`.
       RunInterrupted: SIGTERM or SIGINT came; the state is saved.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     distributed.initialize()
     console = Console(stderr=True, quiet=not progress)
     plain = to_dict(config)
     if plain["paper"] not in TASKS:
         raise UsageError(f"config key 'paper' is '{plain['paper']}'; it takes one of {', '.join(TASKS)}")
-    _claim(workdir, config)
-    train_source, val_source = (open_split(plain["data"], split, progress=progress) for split in ("train", "val"))
+    claim(workdir, config)
+    _check_values(plain)
+    train_source, val_source = _open_together(plain["data"], progress)
     tokenizer = _tokenizer(plain, workdir, train_source)
     transform = make_transform(plain["data"], tokenizer)
     example = next(training_stream(plain, train_source, transform, jax.process_count(), 0))
@@ -124,12 +127,16 @@ def log_examples(source: Any, step: int, predictions: Mapping[str, np.ndarray], 
         writer.image(step, f"example {number}/spectrogram", spectrogram_pixels(waveform, record["sample_rate"]))
 
 
-def _claim(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json, or checks that the run in `workdir` has the same config."""
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json, or checks that the run in `workdir` has the same config; where and how fast it runs may change.
+
+    Raises:
+      UsageError: the run there has another config, or `workdir` is a file.
+    """
     path = workdir / "config.json"
     if path.is_file():
         theirs, ours = (dict(flat_items(to_dict(c))) for c in (config_from_json(path.read_text(encoding="utf-8")), config))
-        changed = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+        changed = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key) and not key.startswith(FREE_KEYS))
         if changed:
             key = changed[0]
             raise UsageError(
@@ -140,6 +147,31 @@ def _claim(workdir: Path, config: ConfigDict) -> None:
     elif jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         _write_text(path, config_to_json(config))
+
+
+def _check_values(config: Mapping[str, Any]) -> None:
+    """What would otherwise fail only at the first evaluation or the second phase."""
+    for name in config["phases"]:
+        if name not in config or name not in diffatr.PHASES:
+            raise UsageError(f"config key 'phases' names '{name}'; it takes some of {', '.join(diffatr.PHASES)}")
+    counts = (("inference", "query_block"), ("inference", "noise_draws"), ("train", "eval_batch_size"), ("diffusion", "steps"))
+    for section, key in counts:
+        if config[section][key] < 1:
+            raise UsageError(f"config key '{section}.{key}' is {config[section][key]}; it takes 1 or more")
+
+
+def _open_together(data: Mapping[str, Any], progress: bool) -> list[Any]:
+    """The training and validation records; of several processes the first builds what is not there yet."""
+    first = jax.process_index() == 0
+    if jax.process_count() > 1 and not first:
+        multihost_utils.sync_global_devices("data: built")
+    sources = [open_split(data, split, progress=progress) for split in ("train", "val")]
+    if jax.process_count() > 1 and first:
+        multihost_utils.sync_global_devices("data: built")
+    found = {len(sources[1][i]["captions"]) for i in range(len(sources[1]))}
+    if len(found) != 1:
+        raise UsageError(f"validation clips have {min(found)} to {max(found)} captions each; evaluation needs equally many")
+    return sources
 
 
 def _tokenizer(config: Mapping[str, Any], workdir: Path, source: Any) -> Tokenizer:

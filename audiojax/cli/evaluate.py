@@ -7,6 +7,7 @@ from audiojax.cli.parsing import file_named
 EXAMPLES = """
 audiojax evaluate --workdir runs/diffatr --split test
 audiojax evaluate --workdir runs/diffatr --domain field --out field      # out of domain; field/scores.json and field/report.html
+audiojax evaluate --workdir runs/audiocaps --data-dir /data/clotho       # a data set that the run was not trained on
 """
 
 
@@ -14,6 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run, or of an exported model")
     parser.add_argument("--split", default="test", help="of the run's data set (default: %(default)s)")
     parser.add_argument("--domain", choices=("studio", "field"), help="another SoundWorld domain than the run's own")
+    parser.add_argument("--data-dir", metavar="DIR", help="another data set in the README's schema than the run's own")
     parser.add_argument("--out", metavar="DIR", help="where report.html and scores.json go (default: WORKDIR/evaluation/SPLIT)")
     parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the scores with intervals as CSV")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -24,7 +26,7 @@ def run(args: Namespace) -> None:
     from audiojax.report.sections import MetricTable
     from audiojax.report.tables import metric_rows, print_section, write_file
 
-    found = api.evaluate(args.workdir, args.split, domain=args.domain, out=args.out, progress=not args.quiet)
+    found = api.evaluate(args.workdir, args.split, domain=args.domain, data_dir=args.data_dir, out=args.out, progress=not args.quiet)
     for section in found.sections:
         print_section(section)
     if args.csv:

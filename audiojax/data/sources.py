@@ -29,7 +29,7 @@ class StoredRecords:
         self._features = builder.info.features
         missing = [field for field in FIELDS if field not in self._features]
         if missing:
-            raise UsageError(f"{self.folder}: no field {missing[0]!r}; records need {', '.join(FIELDS)} (see `audiojax data pack`)")
+            raise UsageError(f"{self.folder}: no field {missing[0]!r}; records need {', '.join(FIELDS)} (see the README's data schema)")
         asked = self.split if self.split in stored else DERIVED.get(self.split, self.split)
         parts = asked.split("+")
         for part in parts:
@@ -83,11 +83,11 @@ def find_dataset(data_dir: str | Path) -> Path:
     """The folder at or up to three levels below `data_dir` that holds the one built dataset."""
     root = Path(data_dir).expanduser()
     if not root.is_dir():
-        raise UsageError(f"{root}: no such folder; build one with `audiojax data soundworld` or `audiojax data pack`")
+        raise UsageError(f"{root}: no such folder; build one with `audiojax data soundworld`, or in the README's schema")
     paths = [path for depth in range(4) for path in root.glob("*/" * depth + "dataset_info.json")]
     found = sorted({path.parent for path in paths if "incomplete" not in path.parent.name})
     if not found:
-        raise UsageError(f"{root}: holds no built dataset; build one with `audiojax data soundworld` or `audiojax data pack`")
+        raise UsageError(f"{root}: holds no built dataset; build one with `audiojax data soundworld`, or in the README's schema")
     if len(found) > 1:
         raise UsageError(f"{root}: holds {len(found)} datasets; name one: {', '.join(str(path.relative_to(root)) for path in found[:6])}")
     return found[0]

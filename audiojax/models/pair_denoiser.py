@@ -196,35 +196,26 @@ def denoise_shared(
     k: Int[Array, "b"],
     query: Float[Array, "b d"],
     candidates: Float[Array, "n d"],
+    valid: Bool[Array, "b n"] | None = None,
 ) -> Float[Array, "b n"]:
     """p where all queries share their candidates, as in a training batch: the literal network at about 1 / n of its operations, float32.
 
-    The same algebra with a noise level per row; gradients are the literal network's too.
+    The same algebra with a noise level per row; gradients are the literal network's too. Candidates where `valid` is False get no
+    attention, so the others' p is what it would be without them.
     """
     kernel = {name: leaf["kernel"] for name, leaf in params.items()}
     level = _level_embedding(params, config, k)  # [b, d]
     logits = (((query + level) @ kernel["query"]) @ kernel["key"].T) @ candidates.T  # <q, Wk c_n>; <q, Wk e_k> vanishes in the softmax
     if config.qk_scale:
         logits = logits * config.width**-0.5
-    w = jax.nn.softmax(logits + x if config.add_x else logits, axis=-1)
+    logits = logits + x if config.add_x else logits
+    w = jax.nn.softmax(logits if valid is None else jnp.where(valid, logits, jnp.finfo(logits.dtype).min), axis=-1)
     attended = ((w @ candidates + level) @ kernel["value"]) @ kernel["out"] + params["out"]["bias"][None]  # [b, d]
     attended_in, candidate_in = kernel["mlp_in"][: config.width], kernel["mlp_in"][config.width :]
     shared = attended @ attended_in + params["mlp_in"]["bias"][None]  # [b, 2d]
     hidden = nn.relu(shared[:, None] + (candidates @ candidate_in)[None])  # [b, n, 2d]
     p = (hidden @ kernel["mlp_out"])[..., 0] + params["mlp_out"]["bias"][0]
     return p + w if config.residual_w else p
-
-
-def pool_frames(
-    query: Float[Array, "b d"], frames: Float[Array, "n f d"], mask: Bool[Array, "n f"], tau: float = 1.0
-) -> Float[Array, "b n d"]:
-    """Text-conditioned frame pooling: c_bn = sum_f alpha_bnf v_nf, alpha = mask softmax_f(<query_b, v_nf> / tau).
-
-    The mask multiplies after the softmax, without renormalising, as in the DiffusionRet code (there for video frames). A replacement for
-    pooled clip vectors; off in DiffATR's defaults.
-    """
-    alpha = jax.nn.softmax(jnp.einsum("bd,nfd->bnf", query, frames).astype(jnp.float32) / tau, axis=-1)
-    return jnp.einsum("bnf,nfd->bnd", (alpha * mask[None]).astype(frames.dtype), frames)
 
 
 def _level_embedding(params: Params, config: PairDenoiserConfig, steps: Int[Array, "k"]) -> Float[Array, "k d"]:

@@ -30,6 +30,8 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
     Raises:
       UsageError: some but not all of the three are known, or they contradict each other.
     """
+    if jax.distributed.is_initialized():
+        return jax.process_count()
     explicit = explicit_settings(coordinator, num_processes, process_id, os.environ)
     if explicit is not None:
         host, count, index = explicit

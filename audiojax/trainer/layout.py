@@ -78,6 +78,9 @@ def make_layout(parallel: str = "pmap", mesh_sizes: Sequence[int] = (-1, 1, 1), 
     if prod(sizes) != len(devices):
         raise UsageError(f"mesh {tuple(sizes)} needs {prod(sizes)} devices, and there are {len(devices)}")
     mesh = jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    rows = mesh.devices.reshape(-1, sizes[2])  # the devices of a row see the same examples
+    if any(len({device.process_index for device in row}) > 1 for row in rows):
+        raise UsageError(f"mesh {tuple(sizes)}: the tensor axis spans processes; use at most {jax.local_device_count()} along it")
     return Layout("mesh", mesh, sizes[0] * sizes[1], len(devices))
 
 

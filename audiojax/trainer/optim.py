@@ -112,7 +112,7 @@ def label_params(groups: Mapping[str, Group], params: Params) -> dict[str, Any]:
     """The tree of group names.
 
     Raises:
-      UsageError: a parameter in no group or in two, or a group without parameters.
+      UsageError: a parameter in no group or in two, or a group without parameters (a catch-all may be left without).
     """
     labels = {}
     for path in flat_paths(params):
@@ -121,7 +121,7 @@ def label_params(groups: Mapping[str, Group], params: Params) -> dict[str, Any]:
         if len(names) != 1:
             raise UsageError(f"parameter '{path}' is in {'no optimiser group' if not names else 'groups ' + ' and '.join(names)}")
         labels[path] = names[0]
-    empty = sorted(set(groups) - set(labels.values()))
+    empty = sorted(name for name in set(groups) - set(labels.values()) if groups[name].pattern != CATCH_ALL)
     if empty:
         raise UsageError(f"optimiser group '{empty[0]}': pattern '{groups[empty[0]].pattern}' matches no trainable parameter")
     return from_paths(labels)
@@ -134,6 +134,7 @@ def make_optimizer(settings: Mapping[str, Mapping[str, Any]], params: Params, st
     """
     groups = {name: make_group(name, group) for name, group in settings.items()}
     labels = label_params(groups, params)
+    groups = {name: group for name, group in groups.items() if name in set(jax.tree.leaves(labels))}
     schedules = {name: make_schedule(group, steps) for name, group in groups.items()}
     transforms = {name: _transform(group, schedules[name]) for name, group in groups.items()}
     return Optimizer(optax.partition(transforms, labels), labels, schedules)

@@ -28,7 +28,7 @@ def published(config: ConfigDict, audio: str, *, clips: int, captions: int, batc
     config.data.source = "tfds"
     config.data.sample_rate = 32_000
     config.data.seconds = seconds
-    config.data.captions = 0  # counted: training clips may have fewer than test clips
+    config.data.captions = captions  # of each training clip
     config.data.in_memory = False
     config.data.threads = 16
     config.tokenizer.vocab_size = 30_522

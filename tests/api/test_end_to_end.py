@@ -141,6 +141,29 @@ def test_another_config_in_the_same_workdir_is_refused(run):
         audiojax.train(config("seed=21"), run, progress=False)
 
 
+def test_where_a_run_runs_may_change(run):
+    weights = audiojax.load(run).params["dual"]["audio_head"]["up"]["kernel"]
+    audiojax.train(config("parallel=mesh", "mesh=(2,4,1)", "data.threads=1"), run, progress=False)
+    np.testing.assert_array_equal(audiojax.load(run).params["dual"]["audio_head"]["up"]["kernel"], weights)
+
+
+def test_a_sweep_does_not_take_runs_of_another_config_for_its_own(run, tmp_path):
+    shutil.copytree(run, tmp_path / "inference.top_m=32" / "seed20")
+    with pytest.raises(UsageError, match="holds a run with another config"):
+        audiojax.sweep(
+            "diffatr/soundworld:debug", [("inference.top_m", ("32",))], (20,), tmp_path, overrides=(*TINY, "loss.temperature=0.2")
+        )
+    with pytest.raises(UsageError, match="--seeds"):
+        audiojax.sweep("diffatr/soundworld:debug", [("seed", ("1", "2"))], (0,), tmp_path)
+
+
+def test_a_sweep_over_domains_tests_in_all_of_them(run, tmp_path):
+    shutil.copytree(run, tmp_path / "data.domain=studio" / "seed20")
+    found = audiojax.sweep("diffatr/soundworld:debug", [("data.domain", ("studio",))], (20,), tmp_path, overrides=TINY, progress=False)
+    assert {row["domain"] for row in found.rows} == {"studio"}
+    assert len(found.rows) == 8  # directions, scores, measures
+
+
 def test_a_sweep_with_a_mistake_ends_before_any_work(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'inference.top_m'"):
         audiojax.sweep("diffatr/soundworld:debug", [("inference.topm", ("4",))], (0,), tmp_path / "s", overrides=TINY)
@@ -159,6 +182,8 @@ def test_batch_that_devices_do_not_divide(tmp_path):
         ("data.source=tfds", "needs --config.data.dir"),
         ("paper=dac2", "takes one of diffatr"),
         ("data.domain=moon", "domain 'moon'"),
+        ("phases=('contrastiv',)", "'phases' names 'contrastiv'"),
+        ("inference.query_block=0", "query_block' is 0"),
     ],
 )
 def test_bad_config_values(tmp_path, override, words):

@@ -14,7 +14,6 @@ from audiojax.models.pair_denoiser import (
     PairDenoiserConfig,
     denoise_prepared,
     denoise_shared,
-    pool_frames,
     prepare_candidates,
     prepare_queries,
 )
@@ -202,16 +201,3 @@ def test_misuse_is_named():
         prepare_candidates(params, config, jnp.ones((2, 7)), np.array([0]))
     with pytest.raises(UsageError, match="per-candidate views"):
         prepare_queries(candidates, prepare_candidates(params, config, candidates, np.array([0])))
-
-
-def test_pool_frames():
-    query = jnp.array([[1.0, 0.0], [0.0, 2.0]])
-    frames = jnp.array([[[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]])  # one clip, the third frame is padding
-    mask = jnp.array([[True, True, False]])
-    pooled = pool_frames(query, frames, mask, tau=0.5)
-    for b, scores in enumerate(([1, 0, 5], [0, 2, 10])):
-        alpha = np.exp(np.asarray(scores) / 0.5)
-        alpha /= alpha.sum()
-        np.testing.assert_allclose(pooled[b, 0], alpha[0] * np.array([1, 0]) + alpha[1] * np.array([0, 1]), rtol=1e-5)
-    single = pool_frames(query, jnp.array([[[3.0, -1.0]]]), jnp.array([[True]]))
-    np.testing.assert_allclose(single, np.broadcast_to([3.0, -1.0], (2, 1, 2)), rtol=1e-6)  # one frame: the pooled vector itself

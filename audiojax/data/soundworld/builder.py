@@ -166,6 +166,9 @@ def build(
             raise AudiojaxError(
                 "SoundWorld: a worker process ended early; guard your script with `if __name__ == '__main__':` or use workers=1"
             ) from None
+        except FileExistsError:  # another process finished the same build first
+            if not (Path(builder.data_path) / "dataset_info.json").is_file():
+                raise
     return Path(builder.data_path)
 
 

@@ -2,9 +2,10 @@
 
 from audiojax.papers.diffatr.inference import Fusion, Scores, fuse
 from audiojax.papers.diffatr.ranking import Direction
-from audiojax.papers.diffatr.task import Settings, choose_fusion, make_settings, make_task, search_split, search_text
+from audiojax.papers.diffatr.task import PHASES, Settings, choose_fusion, make_settings, make_task, search_split, search_text
 
 __all__ = [
+    "PHASES",
     "Direction",
     "Fusion",
     "Scores",

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from audiojax.models.pair_denoiser import PairDenoiserConfig, PreparedCandidates, denoise_prepared, prepare_candidates, prepare_queries
-from audiojax.papers.diffatr.model import cosine
+from audiojax.papers.diffatr.model import cosine, unit_rows
 from audiojax.sampling import initial_noise, sample_ddim
 from audiojax.schedule import Schedule, timestep_grid
 from audiojax.typing import Key, Params
@@ -77,14 +77,14 @@ def diffuse_scores(
 @partial(jax.jit, static_argnames=("config", "m", "draws", "block", "l2_input"))
 def _diffuse(params, schedule, queries, candidates, key, *, config, m, draws, block, l2_input) -> Scores:
     grid = timestep_grid(schedule.num_steps)
-    features = _unit(candidates) if l2_input else candidates
+    features = unit_rows(candidates) if l2_input else candidates
     gallery = prepare_candidates(params, config, features, grid[:-1])
 
     def one_block(rows: tuple[Array, Array]) -> Scores:
         index, query = rows  # [block], [block, d]
         similarity = cosine(query, candidates)
         top = jax.lax.top_k(similarity, m)[1]
-        x = _chains(gallery, config, schedule, grid, _unit(query) if l2_input else query, top, index, key, draws)
+        x = _chains(gallery, config, schedule, grid, unit_rows(query) if l2_input else query, top, index, key, draws)
         return Scores(similarity, top, x)
 
     index = jnp.arange(queries.shape[0], dtype=jnp.int32)
@@ -112,10 +112,6 @@ def _chains(
         )
 
     return jnp.moveaxis(jax.lax.map(one_draw, jnp.arange(draws, dtype=jnp.int32)), 0, 1)
-
-
-def _unit(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
-    return x / jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-12))
 
 
 def joint_probability(x: Float[np.ndarray, "q r m"], temperature: float = 1.0) -> Float[np.ndarray, "q m"]:

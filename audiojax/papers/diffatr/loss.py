@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from audiojax.losses.diffusion import kl_generation_loss
 from audiojax.schedule import Schedule
 
-Denoise = Callable[[Float[Array, "b n"], Int[Array, "b"], Float[Array, "b d"], Float[Array, "n d"]], Float[Array, "b n"]]
+Denoise = Callable[..., Float[Array, "b n"]]  # see `generation_loss`
 
 
 def clean_scores(target: Int[Array, "b"], candidates: int, negative_value: float = 0.0) -> Float[Array, "b n"]:
@@ -37,10 +37,10 @@ def generation_loss(
     """L_G of one direction, a value a query: E_k KL(x_0 || softmax(s f(x_k, k, q, c))), k uniform on 0..K-1 unless `noise_level` fixes it.
 
     Args:
-      denoise: (x_k, k, query, candidates) -> p, the prediction of x_0; all queries share their candidates.
+      denoise: (x_k, k, query, candidates[, valid]) -> p, the prediction of x_0; all queries share their candidates.
       keys: one key a query; row i depends on key i alone.
       target: column of the match of each query.
-      valid: False drops a candidate (another caption of the same clip) from the softmax.
+      valid: False drops a candidate (another caption of the same clip) from the denoiser's attention and from the softmax.
     """
     batch, n = query.shape[0], candidates.shape[0]
     x_0 = clean_scores(target, n, negative_value)
@@ -51,5 +51,5 @@ def generation_loss(
         k = jnp.full((batch,), noise_level, jnp.int32)
     eps = jax.vmap(lambda key: jax.random.normal(key, (n,), jnp.float32))(noise_keys)
     x_k = schedule.q_sample(x_0, k, eps)
-    p = denoise(x_k, k, query, candidates)
+    p = denoise(x_k, k, query, candidates) if valid is None else denoise(x_k, k, query, candidates, valid)
     return kl_generation_loss(p, target, logit_scale=logit_scale, mask=valid)

@@ -90,7 +90,8 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     denoiser_input = _choice("model.denoiser.input", switches.pop("input"), ("raw", "l2"))
     steps = config["diffusion"]["steps"]
     denoiser = PairDenoiserConfig(width=model["joint_width"], levels=max(1000, steps), **switches)
-    schedule = make_schedule(config["diffusion"]["schedule"], steps)
+    name = _choice("diffusion.schedule", config["diffusion"]["schedule"], ("cosine", "linear"))
+    schedule = make_schedule(name, steps, **({"scale": 1000 / steps} if name == "linear" else {}))  # both as in the DiffusionRet code
     return Settings(dual, denoiser, denoiser_input, schedule, dict(config["loss"]), dict(config["inference"]))
 
 

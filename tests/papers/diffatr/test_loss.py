@@ -78,7 +78,7 @@ def test_levels_are_uniform_over_the_whole_schedule():
 
 def test_dropped_candidates_leave_the_softmax():
     valid = jnp.array([[True, True, False, False, False]] * 3)
-    loss = generation_loss(lambda x, k, q, c: jnp.zeros_like(x), SCHEDULE, _keys(), QUERY, CANDIDATES, jnp.array([0, 1, 0]), valid=valid)
+    loss = generation_loss(lambda x, k, q, c, v: jnp.zeros_like(x), SCHEDULE, _keys(), QUERY, CANDIDATES, jnp.array([0, 1, 0]), valid=valid)
     np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
 
 

@@ -20,7 +20,8 @@ from audiojax.papers.diffatr.inference import diffuse_scores, fuse
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.task import task_of
 from audiojax.schedule import make_schedule
-from audiojax.trainer.partition import unmatched_rules
+from audiojax.trainer.optim import make_optimizer
+from audiojax.trainer.partition import split_params, unmatched_rules
 
 VOCAB, SAMPLES = 60, 12_000
 QUIET = ("model.audio_dropout=0.0", "model.text_dropout=0.0", "model.spec_augment.time_stripes=0", "model.spec_augment.mel_stripes=0")
@@ -198,6 +199,35 @@ def test_l2_input_feeds_unit_features(variables):
 def test_bad_values_name_the_key(override, words):
     with pytest.raises(UsageError, match=words):
         make_settings(config(override), VOCAB)
+
+
+def test_linear_schedule_is_the_parents():
+    """DiffusionRet scales linear betas by 1000 / K, so that 50 steps end in noise too."""
+    schedule = make_settings(config("diffusion.schedule=linear"), VOCAB).schedule
+    np.testing.assert_allclose([schedule.beta[0], schedule.beta[-1]], [20 * 1e-4, 20 * 0.02], rtol=1e-6)
+    assert schedule.alpha_bar[-1] < 1e-4
+
+
+def test_encoders_can_be_frozen_in_phase_two(batch):
+    """`--config.hybrid.trainable=^denoiser_`: the optimiser group of the rest is left without parameters."""
+    params = jax.eval_shape(task().init, jax.random.key(0), batch)["params"]
+    trainable, frozen = split_params(params, "^denoiser_")
+    assert set(frozen) == {"dual"}
+    optimizer = make_optimizer(config()["hybrid"]["groups"], trainable, 4)
+    assert set(optimizer.schedules) == {"denoisers"}
+
+
+def test_dropped_candidates_do_not_matter_to_the_denoiser():
+    denoiser = PairDenoiserConfig(width=8)
+    params = PairDenoiser(denoiser).init(
+        jax.random.key(0), jnp.zeros((1, 2)), jnp.zeros(1, jnp.int32), jnp.zeros((1, 8)), jnp.zeros((1, 2, 8))
+    )["params"]
+    rng = np.random.default_rng(0)
+    x, query, candidates = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((3, 5), (3, 8), (5, 8)))
+    k, kept = jnp.array([0, 20, 49]), np.array([0, 2, 4])
+    valid = jnp.asarray(np.isin(np.arange(5), kept))[None].repeat(3, axis=0)
+    some = denoise_shared(params, denoiser, x[:, kept], k, query, candidates[kept])
+    np.testing.assert_allclose(denoise_shared(params, denoiser, x, k, query, candidates, valid)[:, kept], some, rtol=1e-5, atol=1e-6)
 
 
 def test_unknown_phase_is_refused():
