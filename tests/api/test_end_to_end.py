@@ -123,9 +123,8 @@ def test_export_opens_like_the_run(run, tmp_path):
 def test_sweep_compares_and_goes_on(run, tmp_path):
     workdir = tmp_path / "sweep"
     grid, overrides = [("inference.top_m", ("4", "0"))], (*TINY, "phases=('contrastive',)")
-    found = audiojax.sweep(
-        "diffatr/soundworld:debug", grid, (0, 1), workdir, overrides=overrides, domains=("studio", "field"), progress=False
-    )
+    options = {"overrides": overrides, "domains": ("studio", "field"), "progress": False}
+    found = audiojax.sweep("diffatr/soundworld:debug", grid, (0, 1), workdir, **options)
     assert (workdir / "inference.top_m=4" / "seed1" / "final" / "card.json").is_file()
     assert len(found.rows) == 2 * 2 * 2 * 2 * 2  # domains, directions, settings, scores, measures
     same = [row for row in found.rows if row["setting"] == "inference.top_m=0" and row["scores"] == "cosine"]
