@@ -15,7 +15,7 @@ from audiojax.config import load_config
 from audiojax.report.sections import Table
 from audiojax.report.tables import print_section
 
-QUERIES = ("a dog barks", "rain", "a bell rings and then footsteps")
+QUERIES = 3  # captions of clips in that folder, other ones than the file names show
 FOLDER_CLIPS = 24  # test clips written as sound files for the search
 
 
@@ -37,7 +37,7 @@ def demo(out: str | os.PathLike = "runs/demo", *, all: bool = False, progress: b
     finder = load(out)
     finder.index(sounds, cache_dir=out / "embeddings", progress=progress)
     rows = []
-    for query in QUERIES:
+    for query in folder_queries(progress):
         rows += [(query if i == 0 else "", f"{hit.score:.3f}", hit.path.name) for i, hit in enumerate(finder.search(query, k=3))]
     shown = Console()
     for section in (
@@ -52,6 +52,13 @@ def demo(out: str | os.PathLike = "runs/demo", *, all: bool = False, progress: b
         shown.print(f"On the other domain: [bold]{other.report}[/]", soft_wrap=True, highlight=False)
     shown.print(f'Try: audiojax search "rain on a roof" --audio {sounds} --model {out}', soft_wrap=True, highlight=False, markup=False)
     return found
+
+
+def folder_queries(progress: bool = True) -> list[str]:
+    """The second captions of some clips that `write_sounds` writes, spread evenly over them."""
+    source = open_split(load_config("diffatr/soundworld").data.to_dict(), "test", progress=progress)
+    written = range(0, len(source), max(1, len(source) // FOLDER_CLIPS))
+    return [source[i]["captions"][1] for i in written[:: max(1, len(written) // QUERIES)]][:QUERIES]
 
 
 def write_sounds(folder: Path, progress: bool = True) -> Path:
