@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import soundfile
 from rich.console import Console
@@ -54,10 +55,15 @@ def demo(out: str | os.PathLike = "runs/demo", *, all: bool = False, progress: b
     return found
 
 
-def folder_queries(progress: bool = True) -> list[str]:
-    """The second captions of some clips that `write_sounds` writes, spread evenly over them."""
+def folder_clips(progress: bool = True) -> tuple[Any, range]:
+    """The test split, and the numbers of the clips that the searched folder holds."""
     source = open_split(load_config("diffatr/soundworld").data.to_dict(), "test", progress=progress)
-    written = range(0, len(source), max(1, len(source) // FOLDER_CLIPS))
+    return source, range(0, len(source), max(1, len(source) // FOLDER_CLIPS))
+
+
+def folder_queries(progress: bool = True) -> list[str]:
+    """The second captions of some clips of that folder, spread evenly over them."""
+    source, written = folder_clips(progress)
     return [source[i]["captions"][1] for i in written[:: max(1, len(written) // QUERIES)]][:QUERIES]
 
 
@@ -65,10 +71,10 @@ def write_sounds(folder: Path, progress: bool = True) -> Path:
     """Some test clips as FLAC files named after their first caption."""
     if folder.is_dir():
         return folder
-    source = open_split(load_config("diffatr/soundworld").data.to_dict(), "test", progress=progress)
+    source, written = folder_clips(progress)
     partial = folder.with_name(folder.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    for i in range(0, len(source), max(1, len(source) // FOLDER_CLIPS)):
+    for i in written:
         record = source[i]
         words = "-".join(record["captions"][0].replace(",", "").replace(".", "").split()[:12])
         soundfile.write(partial / f"{i:03d}-{words}.flac", record["audio"], record["sample_rate"])
