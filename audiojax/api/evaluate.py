@@ -26,6 +26,7 @@ from audiojax.trainer.log import read_metrics
 TITLES = {"t2a": "Text to audio", "a2t": "Audio to text"}
 RANK_FIELDS = ("rank", "average_precision", "clip")
 LISTED = 5  # queries of the report, and hits of each
+RIVALS = 32  # candidates of the generation loss in the report, as in a training batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +79,10 @@ def evaluate(
         data = data | {"source": "tfds", "dir": str(Path(data_dir).expanduser())}
     source = open_split(data, split, domain=domain if domain != data["domain"] else None, progress=progress)
     predictions = finder.predictions(source)
-    directions = diffatr.search_split(
-        finder.settings, finder.params, predictions, jax.random.fold_in(jax.random.key(finder.config["seed"]), 1)
-    )
+    search_key, loss_key = (jax.random.fold_in(jax.random.key(finder.config["seed"]), i) for i in (1, 2))
+    directions = diffatr.search_split(finder.settings, finder.params, predictions, search_key)
+    rivals = min(RIVALS, len(source))
+    losses = diffatr.generation_curve(finder.settings, finder.params, predictions, loss_key, candidates=rivals)
     scores, ranks = {}, {}
     for name, direction in directions.items():
         fused = f"denoiser_{name}" in finder.params
@@ -94,16 +96,17 @@ def evaluate(
     where = place(split, tested, trained)
     folder = Path(out) if out else workdir / "evaluation" / where
     tables = [score_table(name, ranks[name], limits) for name in directions]
-    sections: list[Section] = [*tables, cosine_table(ranks, scores), Card("Metric card", card)]
+    fusion = [cosine_table(ranks, scores), *loss_tables(losses, rivals)]
+    sections: list[Section] = [*tables, *fusion, Card("Metric card", card)]
     report = write_report(
         folder / "report.html",
         title=f"DiffATR on {where}",
         subtitle=f"{len(source)} clips, {len(clip_index)} captions; trained on {trained}, tested on {tested}",
-        sections=[*tables, top_lists(finder, source, directions["t2a"]), sections[2], *curves(workdir), sections[3], READING],
+        sections=[*tables, top_lists(finder, source, directions["t2a"]), *fusion, *curves(workdir), sections[-1], READING],
     )
     path = folder / "scores.json"
     save_ranks(folder / "ranks.npz", ranks)
-    text = json.dumps({"scores": scores, **limits, "card": card}, indent=2)
+    text = json.dumps({"scores": scores, **limits, "generation_loss": losses, "card": card}, indent=2)
     path.write_text(text + "\n", encoding="utf-8")
     return Evaluation(scores, ranks, sections, report, path)
 
@@ -170,6 +173,15 @@ def cosine_table(ranks: Mapping[str, Ranks], scores: Mapping[str, float]) -> Tab
             values = (f"{100 * fused[key]:.1f}" for key in shown)
             rows.append((TITLES[name], "fused", *values, f"{of['alpha']:g}", f"{of['temperature']:g}", spread, changed))
     return Table("Cosine alone and fused", columns, rows)
+
+
+def loss_tables(losses: Mapping[str, Mapping[int, float]], candidates: int) -> list[Table]:
+    """The generation loss by noise level beside ln N, or nothing where there is no denoiser."""
+    if not losses:
+        return []
+    title = f"Generation loss by noise level, N = {candidates}: knowing nothing costs ln N = {np.log(candidates):.2f}"
+    columns = ("direction", *(f"k = {k}" for k in next(iter(losses.values()))))
+    return [Table(title, columns, [(TITLES[name], *(f"{value:.2f}" for value in by_level.values())) for name, by_level in losses.items()])]
 
 
 def ceiling_scores(source: Any) -> dict[str, float]:

@@ -3,6 +3,7 @@
 absl and platformdirs are imported on use: `audiojax doctor` reads this file also where they are missing.
 """
 
+import ctypes
 import os
 import tempfile
 from pathlib import Path
@@ -42,3 +43,20 @@ def prepare() -> None:
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # Grain forks nothing, but the warning would break the progress bar
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> bool:
+    """Lets malloc keep up to 1 GiB of what XLA frees after a step, which it needs again in the next one; whether that could be set.
+
+    glibc maps every large block anew, and the kernel clears its pages: a fifth of a small model's training step on a CPU. Does nothing
+    without glibc, or where the user tunes malloc through the environment.
+    """
+    if any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ):
+        return False
+    trim_threshold, mmap_max, arena_max = -1, -4, -8  # M_TRIM_THRESHOLD, M_MMAP_MAX and M_ARENA_MAX of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):
+        return False
+    return all(mallopt(name, value) == 1 for name, value in ((mmap_max, 0), (trim_threshold, 1 << 30), (arena_max, 1)))

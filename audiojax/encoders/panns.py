@@ -29,8 +29,8 @@ class PannsConfig:
       channels: output channels per stage. cnn14: one ConvBlock each. resnet38: the first is a ConvBlock, the last the ConvBlock
         after the residual layers, and those between are the residual layers.
       depths: residual blocks per residual layer (resnet38 only).
-      input_pool: pooling of the spectrogram over (time, mel) before the first stage; (1, 1) is the published network. (2, 1) in the tiny
-        presets halves the cost of the first stage, which is most of a narrow network's.
+      input_pool: pooling of the spectrogram over (time, mel) before the first stage; (1, 1) is the published network. (2, 2) in the tiny
+        presets cuts the first stage to a quarter, which is most of a narrow network's cost.
       last_pool: pooling of the last ConvBlock over (time, mel): (1, 1) in PANNs, (2, 2) in "XinhaoMei/audio-text_retrieval code".
       head: whether to add fc1 and the tagging layer.
       classes: AudioSet tags of the head.
@@ -64,12 +64,12 @@ PRESETS = {
     "cnn14": {
         "published_32k": PannsConfig(),
         "published_16k": PannsConfig(sample_rate=16_000),
-        "tiny": PannsConfig(channels=(8, 8, 16, 32, 64, 128), input_pool=(2, 1), sample_rate=16_000),
+        "tiny": PannsConfig(channels=(8, 8, 16, 32, 64, 128), input_pool=(2, 2), sample_rate=16_000),
     },
     "resnet38": {
         "published_32k": _RESNET38,
         "published_16k": PannsConfig(arch="resnet38", channels=_RESNET38.channels, depths=_RESNET38.depths, sample_rate=16_000),
-        "tiny": PannsConfig(arch="resnet38", channels=(8, 8, 16, 32, 64, 128), depths=(1, 1, 2, 1), input_pool=(2, 1), sample_rate=16_000),
+        "tiny": PannsConfig(arch="resnet38", channels=(8, 8, 16, 32, 64, 128), depths=(1, 1, 2, 1), input_pool=(2, 2), sample_rate=16_000),
     },
 }
 

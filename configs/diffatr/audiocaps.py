@@ -43,6 +43,7 @@ def published(config: ConfigDict, audio: str, *, clips: int, captions: int, batc
     config.model.joint_width = 1_024
     config.model.head_width = 2_048
     config.model.dtype = "bfloat16"
+    config.loss.logit_scale = 100.0
     config.loss.mask_same_audio = False
 
     epoch = clips * captions // batch

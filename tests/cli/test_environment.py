@@ -1,8 +1,11 @@
 """The compilation cache is on for the command line, off for the library, and never in the way."""
 
 import os
+import platform
 import subprocess
 import sys
+
+import pytest
 
 from audiojax.cli.environment import cache_dir, is_writable, prepare
 
@@ -10,6 +13,7 @@ NAMES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SEC
 
 
 def clear(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that malloc stays as it is in the process of the tests
     for name in (*NAMES, "TRANSFORMERS_NO_ADVISORY_WARNINGS", "TOKENIZERS_PARALLELISM"):
         monkeypatch.setenv(name, "")  # so that the test's end removes what prepare() sets
         monkeypatch.delenv(name)
@@ -54,3 +58,13 @@ def test_jax_reads_these_settings_and_the_library_makes_none(tmp_path):
 
     assert shown("prepare").split() == [str(tmp_path / "jax"), "0.5"]
     assert shown().split()[0] == "None"
+
+
+@pytest.mark.parametrize(
+    ("tuned", "kept"), [({}, platform.libc_ver()[0] == "glibc"), ({"MALLOC_ARENA_MAX": "2"}, False), ({"GLIBC_TUNABLES": ""}, False)]
+)
+def test_malloc_keeps_freed_memory_unless_the_user_tunes_it(tuned, kept):
+    program = "from audiojax.cli.environment import keep_freed_memory; print(keep_freed_memory())"
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES" and not k.startswith("MALLOC_")} | tuned
+    shown = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout
+    assert shown.split() == [str(kept)]

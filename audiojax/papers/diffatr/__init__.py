@@ -2,7 +2,16 @@
 
 from audiojax.papers.diffatr.inference import Fusion, Scores, fuse
 from audiojax.papers.diffatr.ranking import Direction
-from audiojax.papers.diffatr.task import PHASES, Settings, choose_fusion, make_settings, make_task, search_split, search_text
+from audiojax.papers.diffatr.task import (
+    PHASES,
+    Settings,
+    choose_fusion,
+    generation_curve,
+    make_settings,
+    make_task,
+    search_split,
+    search_text,
+)
 
 __all__ = [
     "PHASES",
@@ -12,6 +21,7 @@ __all__ = [
     "Settings",
     "choose_fusion",
     "fuse",
+    "generation_curve",
     "make_settings",
     "make_task",
     "search_split",

@@ -32,7 +32,7 @@ def generation_loss(
     logit_scale: float = 100.0,
     negative_value: float = 0.0,
     valid: Bool[Array, "b n"] | None = None,
-    noise_level: int | None = None,
+    noise_level: int | Int[Array, ""] | None = None,
 ) -> Float[Array, "b"]:
     """L_G of one direction, a value a query: E_k KL(x_0 || softmax(s f(x_k, k, q, c))), k uniform on 0..K-1 unless `noise_level` fixes it.
 

@@ -200,6 +200,43 @@ def metrics(settings: Settings, params: Params, predictions: Mapping[str, np.nda
     return found
 
 
+def generation_curve(
+    settings: Settings, params: Params, predictions: Mapping[str, np.ndarray], key: Key, *, candidates: int
+) -> dict[str, dict[int, float]]:
+    """L_G of a split at five noise levels from 0 to K - 1: {"t2a": {k: mean}, "a2t": {k: mean}}, {} without denoisers.
+
+    Clips come in groups of `candidates` (N), each with its first caption; an incomplete last group is left out. Small k is easy, since x_k
+    nearly shows the answer; a network that reads the candidates stays below ln N at K - 1 too, where x_k shows nothing.
+    """
+    audio, text = predictions["audio"], predictions["text"][:, 0]
+    grouped = [x[: len(x) // candidates * candidates].reshape(-1, candidates, x.shape[-1]) for x in (text, audio)]
+    if settings.denoiser_input == "l2":
+        grouped = [unit_rows(x) for x in grouped]
+    levels = jnp.asarray(np.unique(np.linspace(0, settings.schedule.num_steps - 1, 5).round().astype(np.int32)))
+    found = {}
+    for name, (queries, gallery) in {"t2a": grouped, "a2t": grouped[::-1]}.items():
+        if f"denoiser_{name}" in params:
+            network = partial(denoise_shared, params[f"denoiser_{name}"], settings.denoiser)
+            losses = _losses_by_level(settings, network, queries, gallery, levels, key)
+            found[name] = {int(k): float(value) for k, value in zip(levels, losses, strict=True)}
+    return found
+
+
+def _losses_by_level(settings: Settings, network: Any, queries: Array, gallery: Array, levels: Array, key: Key) -> Array:
+    target, options = (
+        jnp.arange(queries.shape[1], dtype=jnp.int32),
+        {name: settings.loss[name] for name in ("logit_scale", "negative_value")},
+    )
+
+    def of_group(group: tuple[Array, Array, Array], k: Array) -> Array:
+        index, query, candidates = group
+        keys = jax.random.split(jax.random.fold_in(key, index), len(target))
+        return jnp.mean(generation_loss(network, settings.schedule, keys, query, candidates, target, noise_level=k, **options))
+
+    groups = (jnp.arange(len(queries), dtype=jnp.int32), jnp.asarray(queries), jnp.asarray(gallery))
+    return jax.jit(lambda: jax.lax.map(lambda k: jnp.mean(jax.lax.map(lambda group: of_group(group, k), groups)), levels))()
+
+
 def search_split(settings: Settings, params: Params, predictions: Mapping[str, np.ndarray], key: Key) -> dict[str, Direction]:
     """Both directions of a split as `predict` returned it, before fusion."""
     embeddings = ranking.Embeddings.from_predictions(predictions)

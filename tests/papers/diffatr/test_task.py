@@ -14,7 +14,7 @@ from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError
 from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig, denoise_shared
 from audiojax.papers import TASKS
-from audiojax.papers.diffatr import Direction, make_settings, search_split
+from audiojax.papers.diffatr import Direction, generation_curve, make_settings, search_split
 from audiojax.papers.diffatr.inference import diffuse_scores
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.task import task_of
@@ -275,3 +275,20 @@ def test_a_trained_denoiser_reads_the_candidates_and_does_not_lower_recall():
     fusion = searched(10).choose((0.0, 0.03, 0.1, 0.3, 1.0), (1.0, 10.0, 100.0))  # on validation
     test = searched(11)
     assert test.ranks(fusion).hits(1).mean() >= test.ranks().hits(1).mean() - 0.03
+
+
+def test_generation_curve_measures_the_loss_by_noise_level(variables):
+    """A blind network costs ln N at every level; without denoisers there is no curve; levels run from 0 to K - 1."""
+    rng = np.random.default_rng(4)
+    predictions = {name: rng.normal(size=shape).astype(np.float32) for name, shape in (("audio", (9, 16)), ("text", (9, 2, 16)))}
+    settings = make_settings(config("model.denoiser.residual_w=False"), VOCAB)
+    blind = jax.tree.map(jnp.zeros_like, variables["params"])
+    curve = generation_curve(settings, blind, predictions, jax.random.key(0), candidates=4)
+    assert sorted(curve) == ["a2t", "t2a"]
+    assert list(curve["t2a"]) == [0, 12, 24, 37, 49]
+    np.testing.assert_allclose(list(curve["t2a"].values()), np.log(4), rtol=1e-6)
+    settings = make_settings(config(), VOCAB)
+    copying = generation_curve(settings, blind, predictions, jax.random.key(0), candidates=4)["t2a"]  # p = softmax(x_k)
+    assert copying[0] < copying[49]
+    assert copying[49] > np.log(4)
+    assert generation_curve(settings, {"dual": {}}, predictions, jax.random.key(0), candidates=4) == {}
