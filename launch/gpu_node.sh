@@ -14,37 +14,15 @@ set -euo pipefail
 # shellcheck source=launch/setup_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 
-count="" dry=""
-while [ $# -gt 0 ]; do
-    case "$1" in
-    -h | --help)
-        usage "$0"
-        exit 0
-        ;;
-    -n)
-        [ $# -gt 1 ] || fail "-n needs a value; see $0 -h" 2
-        count="$2"
-        shift 2
-        ;;
-    --dry-run)
-        dry=yes
-        shift
-        ;;
-    --)
-        shift
-        break
-        ;;
-    *) fail "unknown flag '$1': the command comes after --; see $0 -h" 2 ;;
-    esac
-done
-[ $# -gt 0 ] || fail "no command: write it after --, as in -- audiojax train ...; see $0 -h" 2
+n="" dry=""
+read_options "-n" "$@"
 
-[ -z "$count" ] || set -- bash "$AUDIOJAX_ROOT/launch/local.sh" -n "$count" -- "$@"
+[ -z "$n" ] || command=(bash "$AUDIOJAX_ROOT/launch/local.sh" -n "$n" -- "${command[@]}")
 if [ -n "$dry" ]; then
     audiojax_plan cuda
-    echo "run: $*"
+    echo "run: ${command[*]}"
     exit 0
 fi
 nvidia-smi --list-gpus >&2 2>/dev/null || fail "nvidia-smi lists no GPU: is the NVIDIA driver installed? For the CPU use launch/local.sh"
 audiojax_setup cuda
-PATH="$AUDIOJAX_VENV/bin:$PATH" exec "$@"
+PATH="$AUDIOJAX_VENV/bin:$PATH" exec "${command[@]}"

@@ -18,60 +18,39 @@ set -euo pipefail
 # shellcheck source=launch/setup_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 
-count="" port="" grace=60 dry=""
-while [ $# -gt 0 ]; do
-    case "$1" in
-    -h | --help)
-        usage "$0"
-        exit 0
-        ;;
-    -n | --port | --grace)
-        [ $# -gt 1 ] || fail "$1 needs a value; see $0 -h" 2
-        case "$1" in -n) count="$2" ;; --port) port="$2" ;; --grace) grace="$2" ;; esac
-        shift 2
-        ;;
-    --dry-run)
-        dry=yes
-        shift
-        ;;
-    --)
-        shift
-        break
-        ;;
-    *) fail "unknown flag '$1': the command comes after --; see $0 -h" 2 ;;
-    esac
-done
-for value in "${count:-none}" "${port:-1}" "$grace"; do
+n="" port="" grace=60 dry=""
+read_options "-n --port --grace" "$@"
+for value in "${n:-none}" "${port:-1}" "$grace"; do
     case "$value" in '' | *[!0-9]*) fail "-n, --port and --grace take whole numbers, and -n is needed; see $0 -h" 2 ;; esac
 done
-[ "$count" -ge 1 ] && [ "$count" -le 256 ] || fail "-n $count: between 1 and 256 processes" 2
-[ $# -gt 0 ] || fail "no command: write it after --, as in -- audiojax train ...; see $0 -h" 2
+[ "$n" -ge 1 ] && [ "$n" -le 256 ] || fail "-n $n: between 1 and 256 processes" 2
 
 [ -d "$AUDIOJAX_VENV/bin" ] && PATH="$AUDIOJAX_VENV/bin:$PATH"
-command -v "$1" >/dev/null 2>&1 || fail "$1: command not found; bash launch/demo.sh sets audiojax up" 2
-gpus=0
+command -v "${command[0]}" >/dev/null 2>&1 || fail "${command[0]}: command not found; bash launch/demo.sh sets audiojax up" 2
+gpus=() # those that CUDA_VISIBLE_DEVICES allows, or all
 if [ "${JAX_PLATFORMS:-}" != cpu ] && command -v nvidia-smi >/dev/null 2>&1; then
-    gpus="$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)"
+    found="$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)"
+    [ "$found" -eq 0 ] || IFS=, read -r -a gpus <<<"${CUDA_VISIBLE_DEVICES-$(seq -s, 0 $((found - 1)))}"
 fi
-[ "$gpus" -eq 0 ] || [ "$gpus" -ge "$count" ] || fail "-n $count, but there are $gpus GPUs: use fewer processes, or JAX_PLATFORMS=cpu" 2
+share=$((${#gpus[@]} / n))
+[ ${#gpus[@]} -eq 0 ] || [ "$share" -gt 0 ] || fail "-n $n, but there are ${#gpus[@]} GPUs: use fewer processes, or JAX_PLATFORMS=cpu" 2
 if [ -z "$port" ]; then
     port="$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"
 fi
 
 # settings RANK: the environment of one process, as words for env(1).
 settings() {
-    local share first
-    printf '%s\n' "AUDIOJAX_COORDINATOR=127.0.0.1:$port" "AUDIOJAX_NUM_PROCESSES=$count" "AUDIOJAX_PROCESS_ID=$1"
-    if [ "$gpus" -gt 0 ]; then
-        share=$((gpus / count))
-        first=$(($1 * share))
-        printf 'CUDA_VISIBLE_DEVICES=%s\n' "$(seq -s, "$first" $((first + share - 1)))"
+    local mine
+    printf '%s\n' "AUDIOJAX_COORDINATOR=127.0.0.1:$port" "AUDIOJAX_NUM_PROCESSES=$n" "AUDIOJAX_PROCESS_ID=$1"
+    if [ "$share" -gt 0 ]; then
+        mine=("${gpus[@]:$(($1 * share)):share}")
+        (IFS=, && printf 'CUDA_VISIBLE_DEVICES=%s\n' "${mine[*]}")
     fi
 }
 
 if [ -n "$dry" ]; then
-    for ((rank = 0; rank < count; rank++)); do
-        echo "[$rank] $(settings "$rank" | tr '\n' ' ')$*"
+    for ((rank = 0; rank < n; rank++)); do
+        echo "[$rank] $(settings "$rank" | tr '\n' ' ')${command[*]}"
     done
     exit 0
 fi
@@ -103,16 +82,16 @@ finish() {
 trap 'say "$(basename "$0"): stopping all processes"; finish 130' INT
 trap 'say "$(basename "$0"): stopping all processes"; finish 143' TERM
 
-for ((rank = 0; rank < count; rank++)); do
+for ((rank = 0; rank < n; rank++)); do
     mkfifo "$pipes/$rank"
     awk -v rank="[$rank] " '{ print rank $0; fflush() }' <"$pipes/$rank" &
     printers+=($!)
 done
 set -m # each process leads a group of its own, so that its children end with it
-for ((rank = 0; rank < count; rank++)); do
+for ((rank = 0; rank < n; rank++)); do
     words=()
     while IFS= read -r word; do words+=("$word"); done < <(settings "$rank")
-    env "${words[@]}" "$@" >"$pipes/$rank" 2>&1 </dev/null &
+    env "${words[@]}" "${command[@]}" >"$pipes/$rank" 2>&1 </dev/null &
     pids+=($!)
 done
 set +m

@@ -18,6 +18,34 @@ fail() {
 # usage FILE: prints the comment block at the top of a script, which is its -h text.
 usage() { awk 'NR > 1 && !/^#/ { exit } NR > 1 && !/^#SBATCH/ { sub(/^# ?/, ""); print }' "$1"; }
 
+# read_options "-n --port" "$@": reads the options of a script whose command comes after `--` into the array `command`. Each flag that is
+# named takes a value and sets the variable of its name (-n sets n, --port sets port); --dry-run sets dry, -h prints the usage.
+# shellcheck disable=SC2034  # dry and command are for the script that sources this file
+read_options() {
+    local flags=" $1 "
+    shift
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        case "$1" in
+        -h | --help)
+            usage "$0"
+            exit 0
+            ;;
+        --dry-run)
+            dry=yes
+            shift
+            ;;
+        *)
+            [[ "$flags" == *" $1 "* ]] || fail "unknown flag '$1': the command comes after --; see $0 -h" 2
+            [ $# -gt 1 ] || fail "$1 needs a value; see $0 -h" 2
+            printf -v "${1##*-}" %s "$2"
+            shift 2
+            ;;
+        esac
+    done
+    [ $# -gt 1 ] || fail "no command: write it after --, as in -- audiojax train ...; see $0 -h" 2
+    command=("${@:2}")
+}
+
 is_supported() {
     "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
 }

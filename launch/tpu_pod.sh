@@ -20,38 +20,16 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 
 name="" zone="" project="" folder="audiojax" dry=""
-while [ $# -gt 0 ]; do
-    case "$1" in
-    -h | --help)
-        usage "$0"
-        exit 0
-        ;;
-    --name | --zone | --project | --folder)
-        [ $# -gt 1 ] || fail "$1 needs a value; see $0 -h" 2
-        case "$1" in --name) name="$2" ;; --zone) zone="$2" ;; --project) project="$2" ;; --folder) folder="$2" ;; esac
-        shift 2
-        ;;
-    --dry-run)
-        dry=yes
-        shift
-        ;;
-    --)
-        shift
-        break
-        ;;
-    *) fail "unknown flag '$1': the command comes after --; see $0 -h" 2 ;;
-    esac
-done
+read_options "--name --zone --project --folder" "$@"
 [ -n "$name" ] || fail "--name is needed; see $0 -h" 2
 [ -n "$zone" ] || fail "--zone is needed; see $0 -h" 2
-[ $# -gt 0 ] || fail "no command: write it after --, as in -- audiojax train ...; see $0 -h" 2
 case "$folder" in /* | *[!A-Za-z0-9._/-]* | '') fail "--folder '$folder': letters, digits and ._-/ only, below the home folder" 2 ;; esac
 
 target=(--zone="$zone" --worker=all)
 [ -z "$project" ] || target+=(--project="$project")
-command="$(printf '%q ' "$@")"
+quoted="$(printf '%q ' "${command[@]}")"
 unpack="mkdir -p $folder && tar -xzf audiojax.tgz -C $folder"
-work="cd $folder && source launch/setup_env.sh && audiojax_setup tpu && export AUDIOJAX_DISTRIBUTED=auto PATH=\$AUDIOJAX_VENV/bin:\$PATH && $command"
+work="cd $folder && source launch/setup_env.sh && audiojax_setup tpu && export AUDIOJAX_DISTRIBUTED=auto PATH=\$AUDIOJAX_VENV/bin:\$PATH && $quoted"
 
 # step COMMAND...: runs it, or prints it.
 step() {

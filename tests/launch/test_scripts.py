@@ -87,6 +87,27 @@ def test_misuse_exits_2_with_one_line(script, words, message):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("visible", "expected"), [(None, ["0,1", "2,3"]), ("6,2,7", ["6", "2"]), ("GPU-a,GPU-b", ["GPU-a", "GPU-b"]), ("", [None, None])]
+)
+def test_local_shares_the_gpus_that_are_visible(tmp_path, visible, expected):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nfor i in 0 1 2 3; do echo GPU $i: made up; done\n")
+    tool.chmod(0o755)
+    env = {"JAX_PLATFORMS": "", "PATH": f"{tmp_path}:{os.environ['PATH']}"} | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+    lines = bash("local.sh", "-n", "2", "--dry-run", "--", "env", env=env).stdout.splitlines()
+    assert [next((word.split("=")[1] for word in line.split() if word.startswith("CUDA")), None) for line in lines] == expected
+
+
+def test_local_refuses_more_processes_than_gpus(tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho GPU 0: made up\n")
+    tool.chmod(0o755)
+    done = bash("local.sh", "-n", "2", "--", "true", env={"JAX_PLATFORMS": "", "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert done.returncode == 2
+    assert "there are 1 GPUs" in done.stderr
+
+
 def test_local_joins_the_processes_of_jax_distributed():
     program = (
         "from audiojax.trainer import distributed; import jax, jax.numpy as jnp\n"
