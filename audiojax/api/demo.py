@@ -15,6 +15,7 @@ from audiojax.api.train import train
 from audiojax.config import load_config
 from audiojax.report.sections import Table
 from audiojax.report.tables import print_section
+from audiojax.trainer.distributed import require_one_process
 
 QUERIES = 3  # captions of clips in that folder, other ones than the file names show
 FOLDER_CLIPS = 24  # test clips written as sound files for the search
@@ -27,6 +28,7 @@ def demo(out: str | os.PathLike = "runs/demo", *, all: bool = False, progress: b
       out: the run directory.
       all: also test on the other domain, whose rooms, microphones and wording the model has never met.
     """
+    require_one_process("demo")
     out, console, begun = Path(out), Console(stderr=True, quiet=not progress), time.perf_counter()
     console.print("[bold]1 of 3[/] SoundWorld and training: two phases, contrastive and hybrid")
     train(load_config("diffatr/soundworld"), out, progress=progress)

@@ -21,6 +21,7 @@ from audiojax.metrics.retrieval import DEPTHS, Ranks, chance_scores
 from audiojax.papers import diffatr
 from audiojax.report.html import write_report
 from audiojax.report.sections import Card, Curves, Hit, Metric, MetricTable, Note, Section, Sound, Table, TopList, TopLists
+from audiojax.trainer.distributed import require_one_process
 from audiojax.trainer.log import read_metrics
 
 TITLES = {"t2a": "Text to audio", "a2t": "Audio to text"}
@@ -67,8 +68,9 @@ def evaluate(
       out: another folder for the two files.
 
     Raises:
-      UsageError: no finished model, no such split or domain.
+      UsageError: no finished model, no such split or domain, or one of several processes.
     """
+    require_one_process("evaluate")
     workdir = Path(workdir).expanduser()
     finder = load(workdir)
     data = finder.config["data"]

@@ -20,6 +20,7 @@ from audiojax.metrics.retrieval import Ranks
 from audiojax.report.html import write_report
 from audiojax.report.sections import Note, Table
 from audiojax.report.tables import write_file
+from audiojax.trainer.distributed import require_one_process
 
 MEASURES = ("R@1", "mAP@10")
 SCORES = {"cosine": "_cosine", "fused": ""}  # suffix of the names in `Evaluation.ranks`
@@ -58,6 +59,7 @@ def sweep(
     Raises:
       UsageError: an unknown key, a value of the wrong type, no seed.
     """
+    require_one_process("sweep")
     if not seeds:
         raise UsageError("--seeds names no seed")
     if any(key == "seed" for key, _ in grid):

@@ -48,6 +48,18 @@ def shutdown() -> None:
         jax.distributed.shutdown()
 
 
+def require_one_process(what: str) -> None:
+    """Stops what is not made for several processes before they write over each other's files.
+
+    Raises:
+      UsageError: the environment says that this process is one of several.
+    """
+    explicit = explicit_settings(None, None, None, os.environ)
+    several = explicit[1] > 1 if explicit else found_cluster(os.environ)
+    if several or (jax.distributed.is_initialized() and jax.process_count() > 1):
+        raise UsageError(f"{what} runs as one process, and this is one of several: start it alone, on one machine")
+
+
 def explicit_settings(
     coordinator: str | None, num_processes: int | None, process_id: int | None, environment: Mapping[str, str]
 ) -> tuple[str, int, int] | None:

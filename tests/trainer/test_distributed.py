@@ -2,8 +2,9 @@
 
 import pytest
 
+from audiojax import api
 from audiojax.errors import UsageError
-from audiojax.trainer.distributed import explicit_settings, found_cluster, initialize
+from audiojax.trainer.distributed import NAMES, explicit_settings, found_cluster, initialize, require_one_process
 
 ALL = {"AUDIOJAX_COORDINATOR": "host:1", "AUDIOJAX_NUM_PROCESSES": "4", "AUDIOJAX_PROCESS_ID": "3"}
 
@@ -50,3 +51,21 @@ def test_contradictions_are_named(change, message):
 )
 def test_clusters(environment, found):
     assert found_cluster(environment) is found
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda folder: api.evaluate(folder), lambda folder: api.demo(folder), lambda folder: api.sweep("diffatr/soundworld", [], [0], folder)],
+)
+def test_what_writes_its_own_files_refuses_to_run_several_times(monkeypatch, tmp_path, call):
+    for name, value in zip(NAMES, ("127.0.0.1:1", "2", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="runs as one process"):
+        call(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_single_named_process_is_one(monkeypatch):
+    for name, value in zip(NAMES, ("127.0.0.1:1", "1", "0"), strict=True):
+        monkeypatch.setenv(name, value)
+    require_one_process("evaluate")
