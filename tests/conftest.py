@@ -1,11 +1,21 @@
-"""All tests run on 8 fake CPU devices, offline, with implicit rank promotion an error."""
+"""All tests run on 8 fake CPU devices, offline, with implicit rank promotion an error.
 
+They and the processes they start share one folder of compiled programs, which is gone afterwards: many compile the same few steps.
+"""
+
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest-xdist's workers have it from the process that starts them
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="audiojax-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
