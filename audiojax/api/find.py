@@ -11,12 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float
-from platformdirs import user_cache_dir
 
 from audiojax.api.data import clip_batches, make_transform
 from audiojax.api.train import final_folder
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
+from audiojax.folders import cache_home
 from audiojax.index.embeddings import FolderEmbeddings, embed_folder
 from audiojax.papers import diffatr
 from audiojax.text.normalise import clean_query
@@ -121,7 +121,7 @@ class Finder:
         """Embeds every sound file below a folder; what was embedded before, by this model, comes from the cache.
 
         Args:
-          cache_dir: of the embeddings; default the user's cache folder.
+          cache_dir: of the embeddings; default $AUDIOJAX_CACHE/embeddings, or in the user's cache folder.
           progress: show a bar on stderr.
 
         Raises:
@@ -134,7 +134,7 @@ class Finder:
             model_id=self.model_id,
             sample_rate=self.sample_rate,
             seconds=self.seconds,
-            cache_dir=cache_dir or Path(user_cache_dir("audiojax")) / "embeddings",
+            cache_dir=cache_dir or cache_home() / "embeddings",
             batch_size=-(-EMBED_BATCH // devices) * devices,
             padding=self.config["data"]["padding"],
             progress=progress,

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from audiojax.cli.environment import cache_dir, is_writable
+from audiojax.cli.environment import is_writable
+from audiojax.folders import cache_home
 
 EXAMPLES = """
 audiojax doctor
@@ -174,7 +175,7 @@ def check_machine() -> list[Finding]:
 
 
 def check_folders() -> list[Finding]:
-    cache = cache_dir()
+    cache = cache_home()
     fine = is_writable(cache)
     findings = [
         Finding("cache", "ok" if fine else "note", str(cache), "" if fine else "not writable: set AUDIOJAX_CACHE to a folder that is"),

@@ -1,6 +1,6 @@
 """What the command line sets for its own process, and the library never does.
 
-absl and platformdirs are imported on use: `audiojax doctor` reads this file also where they are missing.
+absl is imported on use: `audiojax doctor` reads this file also where it is missing.
 """
 
 import ctypes
@@ -8,14 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-
-def cache_dir() -> Path:
-    """The folder of compiled programs and built data: $AUDIOJAX_CACHE, or the user's cache folder."""
-    if os.environ.get("AUDIOJAX_CACHE"):
-        return Path(os.environ["AUDIOJAX_CACHE"]).expanduser()
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("audiojax"))
+from audiojax.folders import cache_home
 
 
 def is_writable(folder: Path) -> bool:
@@ -37,7 +30,7 @@ def prepare() -> None:
 
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
-    compiled = cache_dir() / "jax"
+    compiled = cache_home() / "jax"
     if is_writable(compiled):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

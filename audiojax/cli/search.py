@@ -4,7 +4,6 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from audiojax.cli.environment import cache_dir
 from audiojax.cli.parsing import file_named, whole_number
 from audiojax.errors import UsageError
 
@@ -37,7 +36,7 @@ def run(args: Namespace) -> None:
     if not args.query.strip():
         raise UsageError('the query is empty: say what to look for, as in audiojax search "rain on a roof" ...')
     finder = api.load(args.model)
-    folder = finder.index(args.audio, cache_dir=cache_dir() / "embeddings", progress=not args.quiet)
+    folder = finder.index(args.audio, progress=not args.quiet)
     if folder.skipped:
         print(folder.tally.summary(), *folder.tally.lines(), sep="\n", file=sys.stderr)
     hits = finder.search(args.query, k=args.k)

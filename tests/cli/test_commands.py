@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,9 +40,8 @@ class Finder:
             tally.add(result)
         self.folder, self.listing = folder, SimpleNamespace(skipped=tally.skipped(), tally=tally)
 
-    def index(self, folder, *, cache_dir, progress):
+    def index(self, folder, *, progress):
         assert Path(folder) == self.folder
-        assert cache_dir == Path(os.environ["AUDIOJAX_CACHE"], "embeddings")
         return self.listing
 
     def search(self, query, k):

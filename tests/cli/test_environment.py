@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from audiojax.cli.environment import cache_dir, is_writable, prepare
+from audiojax.cli.environment import is_writable, prepare
+from audiojax.folders import cache_home
 
 NAMES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
 
@@ -38,7 +39,7 @@ def test_a_folder_that_cannot_be_written_means_no_cache(monkeypatch, tmp_path):
     clear(monkeypatch)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AUDIOJAX_CACHE", str(tmp_path / "file" / "cache"))
-    assert not is_writable(cache_dir())
+    assert not is_writable(cache_home())
     prepare()
     assert NAMES[0] not in os.environ
 
