@@ -1,27 +1,5 @@
-"""Files that appear whole or not at all."""
+"""Where `write_whole` is found from the report's floor up; it lives in `audiojax.files`."""
 
-import os
-from pathlib import Path
+from audiojax.files import write_whole
 
-from audiojax.errors import UsageError
-
-
-def write_whole(path: str | Path, text: str) -> Path:
-    """Writes UTF-8 text through a partial file beside it and returns the path; its folder is made.
-
-    Raises:
-      UsageError: the place cannot be written.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    return path
+__all__ = ["write_whole"]

@@ -7,8 +7,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import audiojax
+from audiojax.files import write_whole
 from audiojax.report.curves import line_chart
-from audiojax.report.files import write_whole
 from audiojax.report.pictures import spectrogram_png
 from audiojax.report.players import audio_uri, data_uri
 from audiojax.report.sections import Curves, Metric, MetricTable, Section, Sound

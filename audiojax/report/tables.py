@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from audiojax.errors import UsageError
-from audiojax.report.files import write_whole
+from audiojax.files import write_whole
 from audiojax.report.sections import Card, Metric, MetricTable, Note, Table
 
 

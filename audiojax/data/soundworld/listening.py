@@ -18,6 +18,7 @@ from audiojax.data.soundworld import classes, grammar, lexicon, render, scenes
 from audiojax.data.soundworld.classes import BY_NAME, VALUES, SoundClass
 from audiojax.data.soundworld.scenes import Event, Scene
 from audiojax.errors import UsageError
+from audiojax.files import write_whole
 
 SECONDS = 2.8  # of a sounding example
 RANGE_DB = 70.0  # shown below the loudest point of a picture
@@ -57,7 +58,7 @@ def spectrogram(audio: np.ndarray, sample_rate: int) -> bytes:
 def write_sheet(
     path: str | Path, domain: str = "studio", names: Sequence[str] | None = None, seed: int = 0, sample_rate: int = 16_000
 ) -> Path:
-    """Path of the written HTML page with every variant of every class (or of `names`).
+    """Path of the written HTML page with every variant of every class (or of `names`); the file appears whole or not at all.
 
     Raises: UsageError for an unknown domain or class, or a path that cannot be written.
     """
@@ -73,13 +74,7 @@ def write_sheet(
         parts.append(f"<h2>{name.replace('_', ' ')} <small>{row.tier}, {row.kind}</small></h2><div class='row'>")
         parts += [_figure(example(name, attributes, count, seed), domain, sample_rate) for attributes, count in variants(row)]
         parts.append("</div>")
-    path = Path(path).expanduser()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(parts) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
-    return path
+    return write_whole(path, "\n".join(parts) + "\n")
 
 
 def _figure(scene: Scene, domain: str, sample_rate: int) -> str:

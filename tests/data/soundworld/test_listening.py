@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,20 @@ def test_sheet_has_every_variant_and_needs_no_other_file(tmp_path):
     assert rate == 16_000
     assert np.abs(audio).max() > 0.2
     assert "a dog barks" in page or "a hound barks" in page
+
+
+def test_a_full_disk_leaves_the_page_that_was_there(tmp_path, monkeypatch):
+    (tmp_path / "sheet.html").write_text("the last one")
+
+    def full(self, text, **options):
+        with self.open("w", encoding="utf-8") as file:
+            file.write(text[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UsageError, match="sheet.html: cannot be written .No space left"):
+        listening.write_sheet(tmp_path / "sheet.html", names=["rain"])
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("sheet.html", "the last one")]
 
 
 def test_unknown_names_and_paths_are_named(tmp_path):
