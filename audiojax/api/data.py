@@ -1,6 +1,7 @@
 """Where a config's data come from: records of a split, the transform that makes examples of them, and batches."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,24 +25,27 @@ def data_home() -> Path:
     return Path(os.environ.get("AUDIOJAX_DATA") or user_data_dir("audiojax")).expanduser()
 
 
-def open_split(data: Mapping[str, Any], split: str, *, domain: str | None = None, progress: bool = True) -> Any:
+def data_name(data: Mapping[str, Any]) -> str:
+    """What a config's `data` section names, for people and folders: SoundWorld's domain, or the TFDS folder without its version."""
+    if data["source"] != "tfds":
+        return data["domain"]
+    parts = Path(data["dir"]).expanduser().absolute().parts
+    return next((part for part in reversed(parts) if not re.fullmatch(r"\d+\.\d+\.\d+", part)), "data")
+
+
+def open_split(data: Mapping[str, Any], split: str, *, progress: bool = True) -> Any:
     """Random-access records of a split of the config's `data` section; SoundWorld is built the first time.
 
-    Args:
-      domain: another SoundWorld domain than the config's, for out-of-domain tests.
-
     Raises:
-      UsageError: an unknown source, split or folder; a domain for data that have none.
+      UsageError: an unknown source, split or folder.
     """
     kind = data["source"]
     if kind == "tfds":
-        if domain:
-            raise UsageError("--domain is for SoundWorld: --data-dir names another data set")
         if not data["dir"]:
             raise UsageError("data.source 'tfds' needs --config.data.dir=FOLDER, a dataset in the builder's schema")
         source = open_records(data["dir"], split)
         return MemorySource(source) if data["in_memory"] else source
-    world = {"size": data["size"], "domain": domain or data["domain"], "seed": data["world_seed"]}
+    world = {"size": data["size"], "domain": data["domain"], "seed": data["world_seed"]}
     world |= {"sample_rate": data["sample_rate"], "seconds": data["seconds"]}
     if kind == "memory":
         return MemorySource(SceneSource(split, **world))
@@ -56,8 +60,10 @@ def make_transform(data: Mapping[str, Any], tokenizer: Tokenizer) -> ClipTransfo
     return ClipTransform(tokenizer, data["sample_rate"], data["seconds"], data["padding"], data["max_tokens"], clean_caption)
 
 
-def make_tokenizer(config: Mapping[str, Any], source: Any) -> Tokenizer:
-    """The tokenizer of a folder, or WordPiece learned from the training captions."""
+def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Tokenizer:
+    """The tokenizer that a run has stored already, else that of the config's folder, else WordPiece learned from the training captions."""
+    if stored.is_dir():
+        return Tokenizer.load(stored)
     if config["tokenizer"]["folder"]:
         return Tokenizer.load(config["tokenizer"]["folder"])
     captions = (clean_caption(text) for i in range(len(source)) for text in source[i]["captions"])

@@ -29,7 +29,7 @@ def demo(out: str | os.PathLike = "runs/demo", *, all: bool = False, progress: b
       all: also test on the other domain, whose rooms, microphones and wording the model has never met.
     """
     require_one_process("demo")
-    out, console, begun = Path(out), Console(stderr=True, quiet=not progress), time.perf_counter()
+    out, console, begun = Path(out).expanduser(), Console(stderr=True, quiet=not progress), time.perf_counter()
     console.print("[bold]1 of 3[/] SoundWorld and training: two phases, contrastive and hybrid")
     train(load_config("diffatr/soundworld"), out, progress=progress)
     console.print("[bold]2 of 3[/] evaluation on clips that training never saw")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from audiojax.api.data import open_split
+from audiojax.api.data import data_name, open_split
 from audiojax.api.find import Finder, load
 from audiojax.data.soundworld import oracle
 from audiojax.data.soundworld.scenes import Scene
@@ -19,6 +20,7 @@ from audiojax.errors import UsageError
 from audiojax.metrics.bootstrap import mean_interval
 from audiojax.metrics.retrieval import DEPTHS, Ranks, chance_scores
 from audiojax.papers import diffatr
+from audiojax.report.files import write_whole
 from audiojax.report.html import write_report
 from audiojax.report.sections import Card, Curves, Hit, Metric, MetricTable, Note, Section, Sound, Table, TopList, TopLists
 from audiojax.trainer.distributed import require_one_process
@@ -73,13 +75,19 @@ def evaluate(
     require_one_process("evaluate")
     workdir = Path(workdir).expanduser()
     finder = load(workdir)
-    data = finder.config["data"]
-    trained = data["domain"] if data["source"] != "tfds" else Path(data["dir"]).name
+    trained_on, data, other = finder.config["data"], finder.config["data"], None
     if data_dir is not None:
         if domain:
             raise UsageError("--domain and --data-dir name two different data sets: give one of them")
         data = data | {"source": "tfds", "dir": str(Path(data_dir).expanduser())}
-    source = open_split(data, split, domain=domain if domain != data["domain"] else None, progress=progress)
+        other = data_name(data) if data != trained_on else None
+    elif domain and data["source"] == "tfds":
+        raise UsageError(f"--domain is for SoundWorld, and this run was trained on {data_name(data)}: use --data-dir")
+    elif domain and domain != data["domain"]:
+        data, other = data | {"domain": domain}, domain
+    where = place(split, other)
+    source = open_split(data, split, progress=progress)
+    folder = write_folder(Path(out).expanduser() if out else workdir / "evaluation" / where)
     predictions = finder.predictions(source)
     search_key, loss_key = (jax.random.fold_in(jax.random.key(finder.config["seed"]), i) for i in (1, 2))
     directions = diffatr.search_split(finder.settings, finder.params, predictions, search_key)
@@ -93,10 +101,8 @@ def evaluate(
         ranks[f"{name}_cosine"] = direction.ranks()
     clip_index = directions["t2a"].clip_index
     limits = {"chance": chance_scores(clip_index, len(source)), "ceiling": ceiling_scores(source)}
-    tested = domain or (data["domain"] if data["source"] != "tfds" else Path(data["dir"]).name)
-    card = metric_card(finder, source, split, tested if data["source"] == "tfds" else f"{data['source']} {data['size']} {tested}", trained)
-    where = place(split, tested, trained)
-    folder = Path(out) if out else workdir / "evaluation" / where
+    tested, trained = data_name(data), data_name(trained_on)
+    card = metric_card(finder, source, split, tested if data["source"] == "tfds" else f"SoundWorld {data['size']} {tested}", trained)
     tables = [score_table(name, ranks[name], limits) for name in directions]
     fusion = [cosine_table(ranks, scores), *loss_tables(losses, rivals)]
     sections: list[Section] = [*tables, *fusion, Card("Metric card", card)]
@@ -106,16 +112,25 @@ def evaluate(
         subtitle=f"{len(source)} clips, {len(clip_index)} captions; trained on {trained}, tested on {tested}",
         sections=[*tables, top_lists(finder, source, directions["t2a"]), *fusion, *curves(workdir), sections[-1], READING],
     )
-    path = folder / "scores.json"
     save_ranks(folder / "ranks.npz", ranks)
     text = json.dumps({"scores": scores, **limits, "generation_loss": losses, "card": card}, indent=2)
-    path.write_text(text + "\n", encoding="utf-8")
+    path = write_whole(folder / "scores.json", text + "\n")
     return Evaluation(scores, ranks, sections, report, path)
 
 
-def place(split: str, tested: str, trained: str) -> str:
-    """Folder name of an evaluation: the split, with the domain where it is not the one trained on."""
-    return split if tested == trained else f"{split}-{tested}"
+def place(split: str, other: str | None) -> str:
+    """Folder name of an evaluation: the split, with the data's name where they are not those that the run was trained on."""
+    return f"{split}-{other}" if other else split
+
+
+def write_folder(folder: Path) -> Path:
+    """The folder, made and tried, so that a place that cannot be written shows before the work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}); --out names another folder") from error
 
 
 def save_ranks(path: Path, ranks: Mapping[str, Ranks]) -> None:
@@ -126,9 +141,9 @@ def save_ranks(path: Path, ranks: Mapping[str, Ranks]) -> None:
     partial.replace(path)
 
 
-def load_ranks(workdir: Path, split: str, tested: str, trained: str) -> dict[str, Ranks] | None:
-    """What an earlier evaluation saved, or None."""
-    path = workdir / "evaluation" / place(split, tested, trained) / "ranks.npz"
+def load_ranks(folder: Path) -> dict[str, Ranks] | None:
+    """What an earlier evaluation saved in its folder, or None."""
+    path = folder / "ranks.npz"
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as stored:
@@ -187,11 +202,15 @@ def loss_tables(losses: Mapping[str, Mapping[int, float]], candidates: int) -> l
 
 
 def ceiling_scores(source: Any) -> dict[str, float]:
-    """Expected R@K and mAP@10 of SoundWorld's oracle under the names of `retrieval_scores`; {} for data without truth."""
-    records = [source[i] for i in range(len(source))]
-    if not all(record["scene"] for record in records):
-        return {}
-    found = oracle.retrieval([Scene.from_json(record["scene"]) for record in records], [record["captions"] for record in records])
+    """Expected R@K and mAP@10 of SoundWorld's oracle under the names of `retrieval_scores`; {} for data without SoundWorld's truth."""
+    scenes, captions = [], []
+    for record in map(source.__getitem__, range(len(source))):  # one by one: a split's waveforms need not fit in memory
+        scene = Scene.parse(record["scene"])
+        if scene is None:
+            return {}
+        scenes.append(scene)
+        captions.append(record["captions"])
+    found = oracle.retrieval(scenes, captions)
     return {key.replace("_", "/", 1): value for key, value in found.items() if "@" in key}
 
 

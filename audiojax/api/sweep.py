@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from audiojax.api.evaluate import TITLES, evaluate, load_ranks
-from audiojax.api.train import claim, train
-from audiojax.config import load_config
+from audiojax.api.data import data_name
+from audiojax.api.evaluate import TITLES, evaluate, load_ranks, place
+from audiojax.api.train import check_claim, train
+from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError
 from audiojax.metrics.bootstrap import difference_interval, mean_interval
 from audiojax.metrics.retrieval import Ranks
@@ -54,39 +55,56 @@ def sweep(
       seeds: of each setting.
       workdir: receives a run directory per setting and seed, table.csv and report.html; finished runs are not repeated.
       overrides: "key=value" changes of all runs.
-      domains: SoundWorld domains to test in; () = those that are trained on.
+      domains: SoundWorld domains to test in; () = those that are trained on. Other data are tested on their own split.
 
     Raises:
-      UsageError: an unknown key, a value of the wrong type, no seed.
+      UsageError: an unknown key, a value of the wrong type, no seed, settings that would be tested on different clips.
     """
     require_one_process("sweep")
     if not seeds:
         raise UsageError("--seeds names no seed")
-    if any(key == "seed" for key, _ in grid):
-        raise UsageError("--grid seed: seeds have their own flag, --seeds")
+    if any(key == "seed" for key, _ in grid) or any(word.split("=")[0] == "seed" for word in overrides):
+        raise UsageError("seed: seeds have a flag of their own, --seeds")
     workdir, console = Path(workdir).expanduser(), Console(stderr=True, quiet=not progress)
     settings = [tuple(zip([key for key, _ in grid], values, strict=True)) for values in itertools.product(*(v for _, v in grid))]
     plans = [(setting, seed, [*overrides, *(f"{k}={v}" for k, v in setting), f"seed={seed}"]) for setting in settings for seed in seeds]
     configs = [load_config(config, words) for _, _, words in plans]  # every mistake shows before the first hour of work
-    domains = list(domains) or list(dict.fromkeys(loaded.data.domain for loaded in configs))
+    check_same_test([to_dict(loaded.data) for loaded in configs], domains)
+    domains = list(domains) or list(dict.fromkeys(data_name(to_dict(loaded.data)) for loaded in configs))
     ranks: dict[tuple[str, str], list[Mapping[str, Ranks]]] = {}
     for number, ((setting, seed, _), loaded) in enumerate(zip(plans, configs, strict=True), 1):
         name = setting_name(setting)
         console.rule(f"{number} of {len(plans)}: {name}, seed {seed}")
         folder = workdir / name / f"seed{seed}"
-        claim(folder, loaded)
+        check_claim(folder, loaded)
         if not (folder / "final" / "card.json").is_file():
             train(loaded, folder, progress=progress)
+        trained_on = data_name(to_dict(loaded.data))
         for domain in domains:
-            found = load_ranks(folder, split, domain, loaded.data.domain)
+            other = domain if domain != trained_on else None
+            found = load_ranks(folder / "evaluation" / place(split, other))
             if found is None:
-                found = evaluate(folder, split, domain=domain, progress=progress).ranks
+                found = evaluate(folder, split, domain=other, progress=progress).ranks
             ranks.setdefault((name, domain), []).append(found)
     names = [setting_name(setting) for setting in settings]
     tables, rows = compare(names, domains, ranks)
     write_file(workdir / "table.csv", rows)
     sections = [*tables, Note("Intervals", (INTERVALS.format(seeds=len(seeds)),))]
     return Sweep(sections, rows, write_report(workdir / "report.html", title=f"Sweep of {config}", sections=sections))
+
+
+def check_same_test(datas: Sequence[Mapping[str, Any]], domains: Sequence[str]) -> None:
+    """Settings are compared query by query, so all must be tested on the same clips, whatever domain or share they are trained on."""
+    stored = [data["source"] == "tfds" for data in datas]
+    if any(stored) and domains:
+        raise UsageError("--domains is for SoundWorld, and data.source is tfds: leave it out")
+    if len(set(stored)) > 1:
+        raise UsageError("--grid data.source: SoundWorld and other data have different test clips, which cannot be compared in pairs")
+    keys = ("dir",) if stored[0] else ("size", "world_seed", "sample_rate", "seconds")
+    for key in keys:
+        values = list(dict.fromkeys(data[key] for data in datas))
+        if len(values) > 1:
+            raise UsageError(f"--grid data.{key}: {values[0]} and {values[1]} have different test clips, which cannot be compared in pairs")
 
 
 INTERVALS = (

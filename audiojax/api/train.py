@@ -21,6 +21,7 @@ from audiojax.api.data import clip_batches, make_tokenizer, make_transform, open
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
 from audiojax.errors import UsageError
 from audiojax.papers import TASKS, diffatr
+from audiojax.papers.task import Task
 from audiojax.report.pictures import spectrogram_pixels
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer import distributed
@@ -28,8 +29,8 @@ from audiojax.trainer.evaluate import predict_all
 from audiojax.trainer.export import export_model, load_export, to_numpy
 from audiojax.trainer.layout import make_layout, wrap_predict
 from audiojax.trainer.log import Writer
-from audiojax.trainer.loop import FitResult, fit
-from audiojax.trainer.settings import make_phase
+from audiojax.trainer.loop import FitResult, check_phase, fit
+from audiojax.trainer.settings import Phase, make_phase
 
 FREE_KEYS = ("parallel", "mesh", "data.dir", "data.threads", "data.in_memory", "train.log_every", "train.save_every", "train.keep")
 LOGGED_QUERIES = 3  # validation queries whose best hit is logged as picture and audio
@@ -55,22 +56,24 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
     plain = to_dict(config)
     if plain["paper"] not in TASKS:
         raise UsageError(f"config key 'paper' is '{plain['paper']}'; it takes one of {', '.join(TASKS)}")
-    claim(workdir, config)
+    check_claim(workdir, config)
     _check_values(plain)
     train_source, val_source = _open_together(plain["data"], progress)
-    tokenizer = _tokenizer(plain, workdir, train_source)
+    tokenizer = make_tokenizer(plain, train_source, stored=workdir / "tokenizer")
     transform = make_transform(plain["data"], tokenizer)
     example = next(training_stream(plain, train_source, transform, jax.process_count(), 0))
+    stages = [(TASKS[plain["paper"]](plain, name, vocab_size=tokenizer.vocab_size), _phase(plain, name)) for name in plain["phases"]]
+    for task, phase in stages:
+        check_phase(task, phase, example)
+    claim(workdir, config, tokenizer)
 
     def eval_data():
         return clip_batches(val_source, transform, plain["train"]["eval_batch_size"])
 
     result: FitResult | None = None
-    for name in plain["phases"]:
-        common = {key: value for key, value in plain["train"].items() if key != "eval_batch_size"}
-        phase = make_phase(name, {"seed": plain["seed"], "parallel": plain["parallel"], "mesh": plain["mesh"]}, common, plain[name])
+    for task, phase in stages:
         result = fit(
-            TASKS[plain["paper"]](plain, name, vocab_size=tokenizer.vocab_size),
+            task,
             phase,
             workdir=workdir,
             train_data=lambda step, size=phase.batch_size: training_stream(plain, train_source, transform, size, step),
@@ -81,7 +84,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
             on_eval=lambda step, predictions, writer: log_examples(val_source, step, predictions, writer),
             console=console,
         )
-    return _finish(plain, workdir, tokenizer, result, eval_data)
+    return _finish(plain, stages[-1][0], workdir, tokenizer, result, eval_data)
 
 
 def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "orbax") -> Path:
@@ -92,7 +95,8 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
     """
     if format != "orbax":
         raise UsageError(f"--format {format}: orbax is what there is")
-    if Path(out).exists() and any(Path(out).iterdir()):
+    out = Path(out).expanduser()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: holds something already; --out takes a new or empty folder")
     model = load_export(final_folder(workdir))
     return export_model(
@@ -127,8 +131,8 @@ def log_examples(source: Any, step: int, predictions: Mapping[str, np.ndarray], 
         writer.image(step, f"example {number}/spectrogram", spectrogram_pixels(waveform, record["sample_rate"]))
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json, or checks that the run in `workdir` has the same config; where and how fast it runs may change.
+def check_claim(workdir: Path, config: ConfigDict) -> None:
+    """Whether `workdir` is free or holds a run of this config; where and how fast that runs may change.
 
     Raises:
       UsageError: the run there has another config, or `workdir` is a file.
@@ -144,13 +148,35 @@ def claim(workdir: Path, config: ConfigDict) -> None:
             )
     elif workdir.exists() and not workdir.is_dir():
         raise UsageError(f"{workdir}: is a file; --workdir takes a folder")
-    elif jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        _write_text(path, config_to_json(config))
+
+
+def claim(workdir: Path, config: ConfigDict, tokenizer: Tokenizer) -> None:
+    """Writes tokenizer/ and config.json where they are missing, once everything in the config is known to work."""
+    if jax.process_index() != 0:
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    folder, path = workdir / "tokenizer", workdir / "config.json"
+    if not folder.is_dir():
+        partial = folder.with_name("tokenizer.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        tokenizer.save(partial)
+        partial.rename(folder)
+    if not path.is_file():
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(config_to_json(config), encoding="utf-8")
+        partial.replace(path)
+
+
+def _phase(config: Mapping[str, Any], name: str) -> Phase:
+    common = {key: value for key, value in config["train"].items() if key != "eval_batch_size"}
+    return make_phase(name, {key: config[key] for key in ("seed", "parallel", "mesh")}, common, config[name])
 
 
 def _check_values(config: Mapping[str, Any]) -> None:
     """What would otherwise fail only at the first evaluation or the second phase."""
+    for key, values in (("phases", config["phases"]), *((f"inference.{k}", config["inference"][k]) for k in ("alphas", "temperatures"))):
+        if not values:
+            raise UsageError(f"config key '{key}' is empty; it takes at least one value")
     for name in config["phases"]:
         if name not in config or name not in diffatr.PHASES:
             raise UsageError(f"config key 'phases' names '{name}'; it takes some of {', '.join(diffatr.PHASES)}")
@@ -174,24 +200,10 @@ def _open_together(data: Mapping[str, Any], progress: bool) -> list[Any]:
     return sources
 
 
-def _tokenizer(config: Mapping[str, Any], workdir: Path, source: Any) -> Tokenizer:
-    folder = workdir / "tokenizer"
-    if folder.is_dir():
-        return Tokenizer.load(folder)
-    tokenizer = make_tokenizer(config, source)
-    if jax.process_index() == 0:
-        partial = folder.with_name("tokenizer.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        tokenizer.save(partial)
-        partial.rename(folder)
-    return tokenizer
-
-
-def _finish(config: dict[str, Any], workdir: Path, tokenizer: Tokenizer, result: FitResult, eval_data: Any) -> Path:
+def _finish(config: dict[str, Any], task: Task, workdir: Path, tokenizer: Tokenizer, result: FitResult, eval_data: Any) -> Path:
     """Chooses the fusion on validation and writes final/."""
     layout = make_layout(config["parallel"], config["mesh"])
     settings = diffatr.make_settings(config, tokenizer.vocab_size)
-    task = TASKS[config["paper"]](config, config["phases"][-1], vocab_size=tokenizer.vocab_size)
     predictions = predict_all(layout, wrap_predict(layout, task.predict), result.params, result.model_state, eval_data())
     params = to_numpy(result.params)
     for name, direction in diffatr.search_split(settings, params, predictions, jax.random.key(config["seed"])).items():
@@ -215,9 +227,3 @@ def _finish(config: dict[str, Any], workdir: Path, tokenizer: Tokenizer, result:
         tokenizer=workdir / "tokenizer",
         card=card,
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

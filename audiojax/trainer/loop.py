@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def fit(
       init_params: parameters to start from; those missing here are initialised, others than the task's are an error.
       init_model_state: running statistics to start from.
       on_eval: (step, predictions, writer), called on process 0 after each evaluation.
-      console: where the bar goes; default stderr.
+      console: where the bar goes; default stderr. Warnings go to stderr however quiet it is.
 
     Raises:
       UsageError: a batch that the devices do not divide, a checkpoint of another task or config, parameters that do not fit.
@@ -122,12 +123,11 @@ def fit(
     """
     main = jax.process_index() == 0
     console = console or Console(stderr=True)
-    say = (lambda text: console.print(text, highlight=False, soft_wrap=True)) if main else (lambda text: None)
-    layout = make_layout(phase.parallel, phase.mesh)
-    check_batch_size(layout, phase.batch_size, phase.accumulate)
-    run, variables = _set_up(task, phase, layout, init_batch, init_params, init_model_state)
+    say, warn = ((partial(c.print, highlight=False, soft_wrap=True) if main else _silence) for c in (console, Console(stderr=True)))
+    run, variables = _set_up(task, phase, init_batch, init_params, init_model_state)
+    layout = run.layout
     folder = Path(workdir) / "checkpoints" / phase.name
-    with Checkpoints(folder, task=task.name, layout=layout, keep=phase.keep, say=say) as checkpoints:
+    with Checkpoints(folder, task=task.name, layout=layout, keep=phase.keep, say=warn) as checkpoints:
         restored = checkpoints.restore_newest(run.target, run.shardings)
         run, state = _fill(run, restored.state if restored else None, variables)
         start = restored.step if restored else 0
@@ -149,8 +149,19 @@ def fit(
         return _chosen(run, state, checkpoints)
 
 
-def _set_up(task: Task, phase: Phase, layout: Layout, init_batch: Any, init_params: Any, init_model_state: Any) -> tuple[_Run, Any]:
+def check_phase(task: Task, phase: Phase, init_batch: Mapping[str, np.ndarray]) -> None:
+    """Raises the UsageError with which `fit` would begin, so that a mistake in a later phase shows before the first one is trained."""
+    _set_up(task, phase, init_batch, None, None)
+
+
+def _silence(text: str) -> None:
+    """Of several processes the first one speaks."""
+
+
+def _set_up(task: Task, phase: Phase, init_batch: Any, init_params: Any, init_model_state: Any) -> tuple[_Run, Any]:
     """Shapes, shardings and optimiser, without an array; and the function that makes the variables."""
+    layout = make_layout(phase.parallel, phase.mesh)
+    check_batch_size(layout, phase.batch_size, phase.accumulate)
     key = jax.random.fold_in(jax.random.key(phase.seed), zlib.crc32(phase.name.encode()))
     init_key, train_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     abstract = jax.eval_shape(task.init, init_key, init_batch)

@@ -76,9 +76,9 @@ def test_evaluation_writes_report_and_scores(run):
     page = found.report.read_text()
     assert "Metric card" in page
     assert "<audio" in page
-    ranks = load_ranks(run, "val", "studio", "studio")
+    ranks = load_ranks(found.report.parent)
     np.testing.assert_array_equal(ranks["t2a"].rank, found.ranks["t2a"].rank)
-    assert load_ranks(run, "val", "field", "studio") is None
+    assert load_ranks(run) is None
     again = audiojax.evaluate(run, "val", progress=False)
     assert again.scores == found.scores
 
@@ -156,11 +156,37 @@ def test_a_sweep_does_not_take_runs_of_another_config_for_its_own(run, tmp_path)
         audiojax.sweep("diffatr/soundworld:debug", [("seed", ("1", "2"))], (0,), tmp_path)
 
 
-def test_a_sweep_over_domains_tests_in_all_of_them(run, tmp_path):
+@pytest.mark.slow
+def test_a_sweep_tests_in_all_domains_that_are_named_or_trained_on(run, tmp_path):
     shutil.copytree(run, tmp_path / "data.domain=studio" / "seed20")
-    found = audiojax.sweep("diffatr/soundworld:debug", [("data.domain", ("studio",))], (20,), tmp_path, overrides=TINY, progress=False)
-    assert {row["domain"] for row in found.rows} == {"studio"}
-    assert len(found.rows) == 8  # directions, scores, measures
+    shutil.rmtree(tmp_path / "data.domain=studio" / "seed20" / "evaluation", ignore_errors=True)
+
+    def domains(grid, **options):
+        found = audiojax.sweep("diffatr/soundworld:debug", grid, (20,), tmp_path, overrides=TINY, progress=False, **options)
+        return {row["domain"]: len([r for r in found.rows if r["domain"] == row["domain"]]) for row in found.rows}
+
+    studio = [("data.domain", ("studio",))]
+    assert domains(studio) == {"studio": 8}  # directions, scores, measures
+    assert domains(studio, domains=("field",)) == {"field": 8}
+    evaluations = tmp_path / "data.domain=studio" / "seed20" / "evaluation"
+    assert {path.name for path in evaluations.iterdir()} == {"test", "test-field"}
+    assert domains([("data.domain", ("studio", "field"))]) == {"studio": 16, "field": 16}
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "words"),
+    [
+        ([("data.size", ("0.006", "0.007"))], {}, "data.size: 0.006 and 0.007 have different test clips"),
+        ([("data.world_seed", ("0", "1"))], {}, "data.world_seed: 0 and 1"),
+        ([("data.source", ("memory", "tfds"))], {}, "data.source: SoundWorld and other data"),
+        ([], {"overrides": (*TINY, "seed=7")}, "--seeds"),
+        ([], {"overrides": (*TINY, "data.source=tfds"), "domains": ("field",)}, "--domains is for SoundWorld"),
+    ],
+)
+def test_a_sweep_refuses_what_it_cannot_compare(tmp_path, grid, options, words):
+    with pytest.raises(UsageError, match=words):
+        audiojax.sweep("diffatr/soundworld:debug", grid, (0,), tmp_path / "s", **({"overrides": TINY, "progress": False} | options))
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_sweep_with_a_mistake_ends_before_any_work(tmp_path):
@@ -172,6 +198,14 @@ def test_a_sweep_with_a_mistake_ends_before_any_work(tmp_path):
 def test_batch_that_devices_do_not_divide(tmp_path):
     with pytest.raises(UsageError, match="batch_size 9 is not divisible by 8 devices"):
         audiojax.train(config("contrastive.batch_size=9"), tmp_path / "w", progress=False)
+    assert not (tmp_path / "w").exists()  # so that the corrected command works
+
+
+def test_mistakes_in_the_second_phase_show_before_the_first_is_trained(tmp_path):
+    for override, words in (("hybrid.batch_size=9", "batch_size 9"), ("hybrid.groups.denoisers.name=adamv", "adamv")):
+        with pytest.raises(UsageError, match=words):
+            audiojax.train(config(override), tmp_path / "w", progress=False)
+        assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize(
@@ -183,11 +217,14 @@ def test_batch_that_devices_do_not_divide(tmp_path):
         ("data.domain=moon", "domain 'moon'"),
         ("phases=('contrastiv',)", "'phases' names 'contrastiv'"),
         ("inference.query_block=0", "query_block' is 0"),
+        ("inference.alphas=()", "inference.alphas' is empty"),
+        ("phases=()", "phases' is empty"),
     ],
 )
 def test_bad_config_values(tmp_path, override, words):
     with pytest.raises(UsageError, match=words):
         audiojax.train(config(override), tmp_path / "w", progress=False)
+    assert not (tmp_path / "w").exists()
 
 
 def test_misuse_of_a_model(run, sounds, tmp_path):

@@ -74,6 +74,14 @@ class Scene:
         raw["groups"] = tuple(tuple(group) for group in raw["groups"])
         return cls(**raw)
 
+    @classmethod
+    def parse(cls, text: str) -> "Scene | None":
+        """The scene where the text is one, as `to_json` writes it; None for anything else."""
+        try:
+            return cls.from_json(text)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
 
 def relations(scene: Scene) -> list[list]:
     """[kind, i, j] for every pair of events: `before` (i ends, then j starts) or `overlap`."""
