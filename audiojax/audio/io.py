@@ -228,7 +228,7 @@ def _resampled(blocks: Iterator[np.ndarray], format_: _Format) -> Iterator[np.nd
 def _decoder(path: Path, options: DecodeOptions) -> Iterator:
     """First (rate, channels, announced samples or None), then blocks of frames [n, channels] in float32."""
     try:
-        file = _Forward(path)
+        file = _Forward(os.fsencode(path))  # soundfile takes names that are not UTF-8 as bytes only
     except soundfile.LibsndfileError as error:
         other = second_decoder()
         if other is None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audiojax.errors import AudiojaxError
+from audiojax.files import shown
 
 
 class Reason(enum.StrEnum):
@@ -45,8 +46,13 @@ class BadAudio:
     reason: Reason
     detail: str = ""
 
+    @property
+    def why(self) -> str:
+        """The reason with its detail: "truncated (1 of 2)"."""
+        return f"{self.reason} ({self.detail})" if self.detail else str(self.reason)
+
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+        return f"{shown(self.path)}: {self.why}"
 
 
 class AudioFileError(AudiojaxError):
@@ -80,7 +86,7 @@ class ReasonCounter:
 
     def skipped(self) -> dict[str, str]:
         """Path -> "reason (detail)" of every file that was left out."""
-        return {bad.path: str(bad).removeprefix(f"{bad.path}: ") for files in self.bad.values() for bad in files}
+        return {bad.path: bad.why for files in self.bad.values() for bad in files}
 
     def summary(self) -> str:
         """One line: "97 files used, 3 left out: truncated 2, empty 1"."""
@@ -94,6 +100,6 @@ class ReasonCounter:
             yield f"{count:6d}  {reason}"
             files = self.bad[Reason(reason)]
             for bad in files[:files_per_reason]:
-                yield f"        {bad.path}" + (f": {bad.detail}" if bad.detail else "")
+                yield f"        {shown(bad.path)}" + (f": {bad.detail}" if bad.detail else "")
             if count > files_per_reason:
                 yield f"        and {count - files_per_reason} more"

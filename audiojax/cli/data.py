@@ -1,8 +1,10 @@
 """`audiojax data`: the synthetic SoundWorld set on disk, and a page to listen to its classes."""
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from audiojax.cli.parsing import file_named, whole_number
+from audiojax.files import shown
 
 EXAMPLES = """
 audiojax data soundworld                                  # mini, studio, into the user's data folder
@@ -31,10 +33,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    print(_build(args) if args.kind == "soundworld" else _listen(args))
+    print(shown(_build(args) if args.kind == "soundworld" else _listen(args)))
 
 
-def _build(args: Namespace) -> object:
+def _build(args: Namespace) -> Path:
     from audiojax.api.data import data_home
     from audiojax.data.soundworld.builder import build
 
@@ -42,7 +44,7 @@ def _build(args: Namespace) -> object:
     return build(args.size, args.domain, folder, args.seed, args.sample_rate, args.seconds, workers=args.workers)
 
 
-def _listen(args: Namespace) -> object:
+def _listen(args: Namespace) -> Path:
     from audiojax.data.soundworld.listening import write_sheet
 
     return write_sheet(args.out, args.domain, args.classes, args.seed)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiojax.cli.parsing import file_named, whole_number
 from audiojax.errors import UsageError
+from audiojax.files import shown
 
 if TYPE_CHECKING:
     from audiojax.api.find import Hit
@@ -40,14 +41,14 @@ def run(args: Namespace) -> None:
     if folder.skipped:
         print(folder.tally.summary(), *folder.tally.lines(), sep="\n", file=sys.stderr)
     hits = finder.search(args.query, k=args.k)
-    shown = [(rank, f"{hit.score:.3f}", shorten(hit.path, args.audio), f"{hit.start:.1f}") for rank, hit in enumerate(hits, 1)]
-    print_section(Table(f"“{args.query}”", ("rank", "score", "file", "from s"), shown))
+    table = [(rank, f"{hit.score:.3f}", shorten(hit.path, args.audio), f"{hit.start:.1f}") for rank, hit in enumerate(hits, 1)]
+    print_section(Table(f"“{args.query}”", ("rank", "score", "file", "from s"), table))
     for path in filter(None, (args.json, args.csv)):
         write_file(path, [as_row(rank, hit) for rank, hit in enumerate(hits, 1)])
     if args.html:
-        print(write_results(args.html, args.query, hits, root=args.audio))
+        print(shown(write_results(args.html, args.query, hits, root=args.audio)))
 
 
 def as_row(rank: int, hit: "Hit") -> dict[str, Any]:
     """A hit as a flat record for a file."""
-    return {"rank": rank, "score": hit.score, "cosine": hit.cosine, "file": str(hit.path), "start": hit.start}
+    return {"rank": rank, "score": hit.score, "cosine": hit.cosine, "file": shown(hit.path), "start": hit.start}

@@ -110,7 +110,7 @@ class Digests:
     @classmethod
     def read(cls, cache_dir: Path, folder: Path) -> "Digests":
         """The table of one indexed folder; empty where there is none."""
-        table = cache_dir / "digests" / f"{hashlib.blake2b(str(folder.resolve()).encode(), digest_size=12).hexdigest()}.npz"
+        table = cache_dir / "digests" / f"{hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=12).hexdigest()}.npz"
         rows = _read_npz(table) if table.exists() else None
         if rows is None:
             return cls(table, {})

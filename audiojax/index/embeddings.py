@@ -22,6 +22,7 @@ from audiojax.audio import io, lengths
 from audiojax.audio.pool import window_files
 from audiojax.audio.reasons import BadAudio, Reason, ReasonCounter
 from audiojax.errors import AudiojaxError, UsageError
+from audiojax.files import shown
 from audiojax.index.cache import Digests, Entry, bad_entry, read_entries, settings_folder, write_entries
 
 EmbedFn = Callable[[Float[np.ndarray, "b n"]], Float[np.ndarray, "b d"]]
@@ -71,7 +72,7 @@ def list_sounds(folder: str | os.PathLike) -> list[Path]:
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise UsageError(f"{root}: " + ("is a file; give the folder it lies in" if root.exists() else "no such folder"))
+        raise UsageError(f"{shown(root)}: " + ("is a file; give the folder it lies in" if root.exists() else "no such folder"))
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
     for here, folders, files in os.walk(root, followlinks=True):
@@ -83,7 +84,7 @@ def list_sounds(folder: str | os.PathLike) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found.extend(Path(here, name) for name in files if not name.startswith(".") and name.lower().endswith(io.EXTENSIONS))
     if not found:
-        raise UsageError(f"{root}: no sound file in it; looked for {' '.join(io.EXTENSIONS)}")
+        raise UsageError(f"{shown(root)}: no sound file in it; looked for {' '.join(io.EXTENSIONS)}")
     return sorted(found)
 
 
@@ -171,7 +172,9 @@ def _embed(events: Iterator, embed_fn: EmbedFn, batch_size: int, samples: int) -
         out = np.asarray(embed_fn(clips), np.float32)
         for (path, start, clip), embedding in zip(batch, out, strict=False):
             if not np.isfinite(embedding).all():
-                raise AudiojaxError(f"{path}: the model gives an embedding that is not finite at {start:g} s; are its weights whole?")
+                raise AudiojaxError(
+                    f"{shown(path)}: the model gives an embedding that is not finite at {start:g} s; are its weights whole?"
+                )
             rows.setdefault(path, []).append((start, embedding.copy(), bool(np.max(np.abs(clip)) < io.SILENCE)))
         batch.clear()
         yield from finish()
@@ -238,9 +241,9 @@ def _assemble(
             continue
         bad = unread[path] if entry is None else BadAudio(str(path), entry.reason, entry.detail)
         tally.add(bad)
-        skipped[path] = str(bad).removeprefix(f"{path}: ")
+        skipped[path] = bad.why
     if not used:
-        raise AudiojaxError(f"{folder}: none of its {len(paths)} sound files can be used: {tally.summary()}")
+        raise AudiojaxError(f"{shown(folder)}: none of its {len(paths)} sound files can be used: {tally.summary()}")
     counts = [len(entry.starts) for _, entry in used]
     return FolderEmbeddings(
         paths=tuple(path for path, _ in used),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from audiojax.audio.io import DecodeOptions, decode
+from audiojax.files import shown
 from audiojax.report.html import write_report
 from audiojax.report.sections import Hit, Sound, TopList, TopLists
 
@@ -31,10 +32,10 @@ def write_results(path: str | Path, query: str, hits: Sequence[Found], *, root: 
         start = f"from {hit.start:.1f} s" if hit.start else ""
         places.append(Hit(Sound(clip.samples, clip.sample_rate, shorten(hit.path, root), start), hit.score))
     lists = TopLists("Results", [TopList(query, places)], f"Up to {PREVIEW_SECONDS:g} s of each file can be heard here.")
-    return write_report(path, title="audiojax search", sections=[lists], subtitle=str(root))
+    return write_report(path, title="audiojax search", sections=[lists], subtitle=shown(root))
 
 
 def shorten(path: str | Path, root: str | Path) -> str:
-    """The path as seen from `root`, or as it is where it does not lie below it."""
+    """The text of the path as seen from `root`, or as it is where it does not lie below it."""
     path, root = Path(path), Path(root).expanduser()
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    return shown(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -79,6 +79,14 @@ def test_reading_in_blocks_equals_reading_at_once(tmp_path, extension, monkeypat
     np.testing.assert_allclose(decode(path).samples, soundfile.read(path, dtype="float32")[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("extension", ["wav", "flac", "mp3", "ogg"])
+def test_a_name_need_not_be_utf_8(tmp_path, extension):
+    plain, odd = tmp_path / f"a.{extension}", os.fsencode(tmp_path) + b"/T\xfcrklingel." + extension.encode()
+    soundfile.write(plain, sine(), 16_000)
+    os.rename(plain, odd)
+    assert decode(os.fsdecode(odd)).seconds == 1.0
+
+
 @pytest.mark.parametrize("rate", [None, 8000, 32_000])
 def test_stream_gives_what_decode_gives(tmp_path, rate):
     path = tmp_path / "a.flac"
@@ -245,6 +253,15 @@ def test_to_mono_policies():
 def test_the_error_survives_pickling():
     error = pickle.loads(pickle.dumps(AudioFileError("a.wav", Reason.EMPTY, "0\nbytes")))
     assert (error.bad, str(error)) == (BadAudio("a.wav", Reason.EMPTY, "0 bytes"), "a.wav: empty (0 bytes)")
+
+
+def test_reasons_can_be_printed_whatever_the_file_is_called():
+    path = os.fsdecode(b"T\xfcr.wav")
+    counter = ReasonCounter()
+    counter.add(BadAudio(path, Reason.EMPTY, "0 bytes"))
+    assert str(AudioFileError(path, Reason.EMPTY, "0 bytes")) == "T\\xfcr.wav: empty (0 bytes)"
+    assert list(counter.lines()) == ["     1  empty", "        T\\xfcr.wav: 0 bytes"]
+    assert counter.skipped() == {path: "empty (0 bytes)"}
 
 
 def test_counter_tells_how_many_and_which():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from audiojax.api.find import Hit
 from audiojax.audio.reasons import BadAudio, Reason, ReasonCounter
 from audiojax.bench.harness import Row
 from audiojax.report.sections import Card, Metric, MetricTable, Note, Table
+from tests.audio.test_io import wav_bytes
 
 
 @pytest.fixture
@@ -39,6 +41,7 @@ class Finder:
         for result in (*bad, "a file"):
             tally.add(result)
         self.folder, self.listing = folder, SimpleNamespace(skipped=tally.skipped(), tally=tally)
+        self.names = ("a.wav", "b.wav")
 
     def index(self, folder, *, progress):
         assert Path(folder) == self.folder
@@ -46,7 +49,7 @@ class Finder:
 
     def search(self, query, k):
         assert (query, k) == ("rain [soft]", 2)
-        return [Hit(self.folder / "a.wav", 0.0, 0.9, 0.8), Hit(self.folder / "b.wav", 3.84, 0.5, 0.4)]
+        return [Hit(self.folder / self.names[0], 0.0, 0.9, 0.8), Hit(self.folder / self.names[1], 3.84, 0.5, 0.4)]
 
 
 def test_search_prints_a_table_and_writes_files(audiojax, calls, tmp_path):
@@ -64,6 +67,23 @@ def test_search_prints_a_table_and_writes_files(audiojax, calls, tmp_path):
     assert hits[1] == {"rank": 2, "score": 0.5, "cosine": 0.4, "file": str(tmp_path / "b.wav"), "start": 3.84}
     with (tmp_path / "h.csv").open(newline="") as handle:
         assert [row["file"] for row in csv.DictReader(handle)] == [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
+
+
+def test_search_shows_names_that_are_not_utf_8(audiojax, calls, tmp_path):
+    finder = Finder(tmp_path, [BadAudio(os.fsdecode(b"T\xfcr.wav"), Reason.EMPTY)])
+    finder.names = tuple(map(os.fsdecode, (b"T\xfcrklingel.wav", b"M\xf6we.wav")))
+    for name in finder.names:
+        (tmp_path / name).write_bytes(wav_bytes(bytes(16_000 * 2 * 4)))
+    calls("load", finder)
+    page = os.fsdecode(os.fsencode(tmp_path) + b"/T\xfcr.html")
+    words = ["--audio", str(tmp_path), "--model", "m", "-k", "2", "--json", f"{tmp_path}/h.json", "--csv", f"{tmp_path}/h.csv"]
+    code, out, err = audiojax("search", "rain [soft]", *words, "--html", page)
+    assert (code, err.splitlines()[-1].strip()) == (0, "T\\xfcr.wav")
+    assert [line.split()[2] for line in out.splitlines() if ".wav" in line] == ["T\\xfcrklingel.wav", "M\\xf6we.wav"]
+    assert out.splitlines()[-1] == f"{tmp_path}/T\\xfcr.html"
+    assert "T\\xfcrklingel.wav" in Path(page).read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "h.json").read_text(encoding="utf-8"))[1]["file"] == f"{tmp_path}/M\\xf6we.wav"
+    assert f"{tmp_path}/M\\xf6we.wav" in (tmp_path / "h.csv").read_text(encoding="utf-8")
 
 
 def test_an_empty_query_is_told_before_the_model_is_opened(audiojax, calls):

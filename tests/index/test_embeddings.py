@@ -14,6 +14,7 @@ import soundfile
 from audiojax.audio.reasons import Reason
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.index import embeddings
+from audiojax.index.cache import Digests
 from audiojax.index.embeddings import embed_folder, list_sounds
 
 RATE = 1000
@@ -172,6 +173,23 @@ def test_bad_files_are_named_remembered_and_stop_nothing(folder, embed):
     again = Model()
     second = embed(folder, again)
     assert (again.shapes, second.skipped, second.silent) == ([], found.skipped, found.silent)
+
+
+def test_names_that_are_not_utf_8_are_embedded_and_remembered(tmp_path, embed):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/Ger\xe4usche"))
+    folder.mkdir()
+    bell, broken = (folder / os.fsdecode(name) for name in (b"T\xfcrklingel.wav", b"T\xfcr.wav"))
+    soundfile.write(tmp_path / "a.wav", np.full(RATE, 0.5), RATE, subtype="FLOAT")
+    (tmp_path / "a.wav").rename(bell)
+    broken.write_bytes(b"RIFF not a sound")
+    found = embed(folder, Model())
+    assert (found.paths, list(found.skipped), found.computed) == ((bell,), [broken], 1)
+    assert found.embeddings[0, 0] == pytest.approx(0.5)
+    assert "T\\xfcr.wav" in "".join(found.tally.lines())
+    digests = Digests.read(tmp_path / "cache", folder)
+    assert sorted(digests.known) == sorted(map(str, (bell, broken)))
+    again = embed(folder, Model())
+    assert (again.paths, again.skipped, again.computed) == (found.paths, found.skipped, 0)
 
 
 def test_a_judgement_of_another_decoder_is_not_believed(folder, embed, monkeypatch):

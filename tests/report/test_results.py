@@ -1,5 +1,6 @@
 """The page of a search: the file names as seen from the folder, the sound from where the best window begins."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_a_file_that_has_gone_is_named(folder):
     with pytest.raises(AudioFileError, match="gone.wav: missing"):
         write_results(folder / "page.html", "rain", [Found(folder / "gone.wav", 0.0, 1.0)])
     assert not (folder / "page.html").exists()
+
+
+def test_names_that_are_not_utf_8_have_a_text(folder):
+    odd = folder / os.fsdecode(b"T\xfcren")
+    (folder / "sub").rename(odd)
+    page = write_results(odd / "page.html", "rain", [Found(odd / "a<b>.wav", 0.0, 0.75)], root=folder).read_text(encoding="utf-8")
+    assert "T\\xfcren/a&lt;b&gt;.wav" in page
+    assert "T\\xfcren" in write_results(folder / "page.html", "rain", [], root=odd).read_text(encoding="utf-8")
 
 
 def test_paths_elsewhere_stay_as_they_are(folder):
