@@ -3,7 +3,7 @@
 Each side of a comparison is a worker process, so that two frameworks never share one. The parent asks one worker after the other for a
 sample; a worker measures the wall time of one call and how many cores other processes used meanwhile (/proc/stat minus its own time).
 Samples above `MAX_FOREIGN_CORES` are dropped, and a ratio needs `MIN_QUIET` quiet samples of both sides: foreign load slows some frameworks
-far more than others, so a careless ratio flatters one of them.
+far more than others, so a careless ratio flatters one of them. So does a ratio between two kinds of device, which there is none of.
 
 This module imports no array library: workers of any framework use it.
 """
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,9 @@ class Row:
       per_second: items a second, from the median.
       quiet, samples: how many samples were quiet, of how many taken.
       compile_seconds: first call less the median: tracing and compilation, or warming up.
-      memory_mib: peak resident memory of the worker.
+      memory_mib: peak resident memory of the worker, on the host.
+      platform: kind of device it ran on, "cpu", "gpu" or "tpu".
+      device: name of that device.
       ratio: how many times faster the first side of the case is, per item; None for the first side itself, or where it was refused.
       note: why the ratio was refused, or empty.
     """
@@ -73,6 +75,8 @@ class Row:
     samples: int
     compile_seconds: float
     memory_mib: float
+    platform: str = "cpu"
+    device: str = "cpu"
     ratio: float | None = None
     note: str = ""
 
@@ -105,8 +109,8 @@ def take_sample(function: Callable[[], Any], min_seconds: float = MIN_SECONDS) -
 def serve(prepare: Callable[[dict[str, Any]], tuple[Callable[[], Any], dict[str, Any]]]) -> None:
     """The main of a worker module: `prepare(spec) -> (call, facts)`, then one sample for every line "sample" on stdin.
 
-    The spec is the JSON of the command line's only argument; answers are JSON lines on stdout. `prepare` makes the first call itself and
-    reports how long it took as `first_seconds`, and anything else it likes, in `facts`.
+    The spec is the JSON of the command line's only argument; answers are JSON lines on stdout. `prepare` makes the first call itself. Its
+    `facts` say how long that took, `first_seconds`, where it ran, `platform` and `device` (see `Row`), and anything else it likes.
     """
     spec = json.loads(sys.argv[1])
     answers, sys.stdout = sys.stdout, sys.stderr  # a library's chatter must not look like an answer
@@ -176,13 +180,23 @@ def alternate(workers: Sequence[Worker], wanted: int = MIN_QUIET, attempts: int 
     return taken
 
 
-def make_row(case: str, side: str, items: int, samples: Sequence[Sample], first_seconds: float, memory_mib: float) -> Row:
+def make_row(
+    case: str,
+    side: str,
+    items: int,
+    samples: Sequence[Sample],
+    first_seconds: float,
+    memory_mib: float,
+    platform: str = "cpu",
+    device: str = "cpu",
+) -> Row:
     """The line of one side, from its quiet samples, or from all of them where none was quiet (which the counts show)."""
     quiet = [sample.seconds for sample in samples if sample.quiet]
     seconds = quiet or [sample.seconds for sample in samples]
     median = statistics.median(seconds)
     compile_seconds = max(0.0, first_seconds - median)
-    return Row(case, side, items, median, min(seconds), items / median, len(quiet), len(samples), compile_seconds, memory_mib)
+    counts = (len(quiet), len(samples))
+    return Row(case, side, items, median, min(seconds), items / median, *counts, compile_seconds, memory_mib, platform, device)
 
 
 def with_ratios(rows: Sequence[Row], allow_noise: bool = False) -> list[Row]:
@@ -191,23 +205,12 @@ def with_ratios(rows: Sequence[Row], allow_noise: bool = False) -> list[Row]:
     done = [first]
     for row in others:
         short = [side for side in (first, row) if side.quiet < MIN_QUIET]
-        if short and not allow_noise:
+        ratio, note = None, ""
+        if row.platform != first.platform:
+            note = f"no ratio: it ran on {row.device} and {first.side} on {first.device}; JAX_PLATFORMS=cpu puts both on the CPU"
+        elif short and not allow_noise:
             note = f"no ratio: {short[0].side} has {short[0].quiet} quiet samples of {short[0].samples}, {MIN_QUIET} are needed"
-            done.append(Row(**{**asdict(row), "ratio": None, "note": note}))
         else:
-            note = "noisy" if short else ""
-            done.append(Row(**{**asdict(row), "ratio": first.per_second / row.per_second, "note": note}))
+            ratio, note = first.per_second / row.per_second, "noisy" if short else ""
+        done.append(replace(row, ratio=ratio, note=note))
     return done
-
-
-def format_table(rows: Sequence[Row]) -> str:
-    """The rows as an aligned text table."""
-    header = ("case", "side", "items", "s/call", "min", "items/s", "quiet", "compile s", "MiB", "ours is x faster")
-    lines = [header]
-    for row in rows:
-        ratio = f"{row.ratio:.1f}{' (noisy)' if row.note else ''}" if row.ratio is not None else row.note or "-"
-        counts = f"{row.quiet}/{row.samples}"
-        times = (f"{row.median:.3f}", f"{row.minimum:.3f}", f"{row.per_second:.4g}")
-        lines.append((row.case, row.side, str(row.items), *times, counts, f"{row.compile_seconds:.1f}", f"{row.memory_mib:.0f}", ratio))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -2,7 +2,8 @@
 
 Our side is `papers.diffatr.inference.diffuse_scores` as search and evaluation use it: cosine, top M, preparation of the gallery and all
 DDIM steps in one call. The torch side runs the literal network in an eager loop over the same top M and the same start noise, which it is
-given; its result is compared with ours before anything is timed.
+given; its result is compared with ours before anything is timed. It runs on a GPU where ours does and torch has one, and on the CPU
+otherwise. float32 is full float32 on both sides, in the comparison and in the timing: neither uses TF32.
 """
 
 import importlib.util
@@ -27,16 +28,17 @@ def run(
     torch_queries: int = 200,
     torch_dtypes: Sequence[str] = ("float32", "bfloat16"),
     samples: int = MIN_QUIET,
-    attempts: int = 12,
+    attempts: int | None = None,
     allow_noise: bool = False,
 ) -> list[Row]:
-    """Rows of audiojax and of torch in each dtype, items = queries; ratios per query, refused on a noisy machine unless `allow_noise`.
+    """Rows of audiojax and of torch in each dtype, items = queries; ratios per query, refused between a GPU or TPU and a CPU, and on a
+    noisy machine unless `allow_noise`.
 
     Args:
       torch_queries: how many of the queries the slow side handles in a call.
       torch_dtypes: dtypes of the torch network, each a row; () leaves torch out.
       samples: quiet samples wanted of each side.
-      attempts: calls of each side at most.
+      attempts: calls of each side at most; None for four times the samples.
 
     Raises:
       UsageError: torch is not installed.
@@ -52,18 +54,19 @@ def run(
         workers = [Worker("audiojax.bench.pair_denoiser_jax", spec)]
         try:
             for dtype in torch_dtypes:
-                workers.append(Worker("audiojax.bench.pair_denoiser_torch", {"shared": shared, "dtype": dtype}))
+                torch_spec = {"shared": shared, "dtype": dtype, "platform": workers[0].facts["platform"]}
+                workers.append(Worker("audiojax.bench.pair_denoiser_torch", torch_spec))
                 difference = workers[-1].facts["difference"]
                 if not difference <= TOLERANCE[dtype]:
                     raise AudiojaxError(f"torch {dtype} differs from audiojax by {difference:.2g} after {steps} steps: not the same maths")
-            taken = alternate(workers, samples, attempts)
+            taken = alternate(workers, samples, attempts or 4 * samples)
         finally:
             for worker in workers:
                 worker.close()
     sides = ["audiojax", *(f"torch eager {dtype}" for dtype in torch_dtypes)]
     items = [queries, *([spec["checked"]] * len(torch_dtypes))]
-    rows = [
-        make_row(case, side, count, got, worker.facts["first_seconds"], worker.memory_mib)
-        for side, count, got, worker in zip(sides, items, taken, workers, strict=True)
-    ]
+    rows = []
+    for side, count, got, worker in zip(sides, items, taken, workers, strict=True):
+        first_seconds, platform, device = (worker.facts[name] for name in ("first_seconds", "platform", "device"))
+        rows.append(make_row(case, side, count, got, first_seconds, worker.memory_mib, platform, device))
     return with_ratios(rows, allow_noise)

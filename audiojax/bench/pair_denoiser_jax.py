@@ -1,5 +1,6 @@
 """Worker of the pair denoiser bench: our sampler. Writes what the torch worker needs to repeat it (parameters, inputs, noise, result)."""
 
+import os
 import time
 from typing import Any
 
@@ -28,6 +29,7 @@ def prepare(spec: dict[str, Any]):
     )
     schedule, key = make_schedule("cosine", spec["steps"]), jax.random.key(2)
 
+    @jax.default_matmul_precision("highest")  # a GPU would take TF32 by itself, torch does not
     def call():
         options = {"top_m": spec["top_m"], "query_block": spec["query_block"]}
         return jax.block_until_ready(diffuse_scores(params, config, schedule, queries, gallery, key, **options))
@@ -41,8 +43,10 @@ def prepare(spec: dict[str, Any]):
     arrays |= {"queries": queries[:n], "gallery": gallery, "top": scores.top[:n], "noise": initial_noise(keys, (spec["top_m"],))}
     arrays |= {"result": scores.x[:n, 0], "beta": schedule.beta}
     np.savez(spec["shared"], **{name: np.asarray(value) for name, value in arrays.items()})
-    return call, {"first_seconds": first_seconds}
+    (device,) = scores.x.devices()
+    return call, {"first_seconds": first_seconds, "platform": device.platform, "device": device.device_kind}
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch's worker needs room on the same GPU
     serve(prepare)

@@ -44,25 +44,42 @@ def sample(p, table, alpha_bar, queries, gallery, top, noise) -> torch.Tensor:
     return torch.cat(results)
 
 
+def device_for(platform: str) -> torch.device:
+    """The GPU where our side runs on one (`platform` "gpu") and torch has one too, else the CPU."""
+    return torch.device("cuda" if platform == "gpu" and torch.cuda.is_available() else "cpu")
+
+
+def describe(device: torch.device) -> dict[str, str]:
+    """The device as a bench row names it."""
+    if device.type == "cuda":
+        return {"platform": "gpu", "device": torch.cuda.get_device_name(device)}
+    return {"platform": device.type, "device": device.type}
+
+
 def prepare(spec: dict[str, Any]):
     """Loads what our worker wrote, runs once, and reports how far the result is from ours."""
+    torch.set_float32_matmul_precision("highest")  # as on our side
     arrays = dict(np.load(spec["shared"]))
-    dtype = getattr(torch, spec["dtype"])
+    dtype, device = getattr(torch, spec["dtype"]), device_for(spec["platform"])
     p = {name.removeprefix("params/"): torch.from_numpy(value) for name, value in arrays.items() if name.startswith("params/")}
-    p = {name: (value.T.contiguous() if name.endswith("kernel") else value).to(dtype) for name, value in p.items()}
+    p = {name: (value.T.contiguous() if name.endswith("kernel") else value).to(device, dtype) for name, value in p.items()}
     alpha_bar = np.cumprod(1.0 - arrays["beta"].astype(np.float64)).tolist()
     width = arrays["queries"].shape[1]
-    table = torch.from_numpy(sinusoidal_table(len(alpha_bar), width)).to(dtype)
-    queries, gallery = (torch.from_numpy(arrays[name]).to(dtype) for name in ("queries", "gallery"))
-    top, noise = torch.from_numpy(arrays["top"].astype(np.int64)), torch.from_numpy(arrays["noise"])
+    table = torch.from_numpy(sinusoidal_table(len(alpha_bar), width)).to(device, dtype)
+    queries, gallery = (torch.from_numpy(arrays[name]).to(device, dtype) for name in ("queries", "gallery"))
+    top, noise = (torch.from_numpy(value).to(device) for value in (arrays["top"].astype(np.int64), arrays["noise"]))
 
     def call():
-        return sample(p, table, alpha_bar, queries, gallery, top, noise)
+        result = sample(p, table, alpha_bar, queries, gallery, top, noise)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # the call has only queued its work
+        return result
 
     start = time.perf_counter()
     result = call()
     first_seconds = time.perf_counter() - start
-    return call, {"first_seconds": first_seconds, "difference": float(np.abs(result.numpy() - arrays["result"]).max())}
+    difference = float(np.abs(result.cpu().numpy() - arrays["result"]).max())
+    return call, {"first_seconds": first_seconds, "difference": difference, **describe(device)}
 
 
 if __name__ == "__main__":

@@ -4,13 +4,10 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
+from audiojax.bench.harness import MIN_QUIET, Row
 from audiojax.cli.parsing import file_named, nearest, whole_number
 from audiojax.errors import UsageError
-
-if TYPE_CHECKING:
-    from audiojax.bench.harness import Row
 
 CASES = ("pair_denoiser",)
 EXAMPLES = """
@@ -29,7 +26,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--torch-queries", type=whole_number(1), default=200, metavar="N", help="queries a call of torch (default: %(default)s)"
     )
     parser.add_argument("--no-torch", action="store_true", help="time our side alone")
-    parser.add_argument("--samples", type=whole_number(1), default=3, metavar="N", help="quiet samples of each side (default: %(default)s)")
+    parser.add_argument(
+        "--samples",
+        type=whole_number(MIN_QUIET),
+        default=MIN_QUIET,
+        metavar="N",
+        help="quiet samples of each side, at least %(default)s: a ratio needs as many (default: %(default)s)",
+    )
     parser.add_argument("--allow-noise", action="store_true", help="print ratios although other programs were busy")
     parser.add_argument("--json", type=file_named(".json"), metavar="FILE", help="also write the rows as JSON")
     parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the rows as CSV")
@@ -59,8 +62,8 @@ def run(args: Namespace) -> None:
         write_file(path, [row.as_dict() for row in rows])
 
 
-def as_table(rows: Sequence["Row"]):
-    """The rows as a report table; the last column is our rate over theirs: above 1 we are faster, below 1 slower."""
+def as_table(rows: Sequence[Row]):
+    """The rows as a report table; the last column is our rate over theirs (above 1 we are faster), and the note names the devices."""
     from audiojax.report.sections import Table
 
     columns = ("side", "items/s", "s a call", "fastest", "compile s", "MiB", "quiet", "we are ×")
@@ -70,5 +73,6 @@ def as_table(rows: Sequence["Row"]):
         seconds = (f"{row.median:.3g}", f"{row.minimum:.3g}", f"{row.compile_seconds:.1f}")
         lines.append((row.side, f"{row.per_second:.4g}", *seconds, f"{row.memory_mib:.0f}", f"{row.quiet}/{row.samples}", ratio))
     notes = "\n".join(dict.fromkeys(f"{row.side}: {row.note}" for row in rows if row.note))
+    devices = f"Ran on: {'; '.join(f'{row.side}: {row.device}' for row in rows)}."
     quiet = "quiet = samples during which other programs used less than a tenth of a core; only they count where there are enough."
-    return Table(rows[0].case, columns, lines, "\n".join(filter(None, (notes, quiet))))
+    return Table(rows[0].case, columns, lines, "\n".join(filter(None, (notes, devices, quiet))))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from audiojax.bench import harness
-from audiojax.bench.harness import Sample, Worker, alternate, busy_seconds, format_table, make_row, take_sample, with_ratios
+from audiojax.bench.harness import Sample, Worker, alternate, busy_seconds, make_row, take_sample, with_ratios
 from audiojax.errors import AudiojaxError
 
 QUIET, NOISY = 0.02, 0.7
@@ -25,8 +25,8 @@ class FakeWorker:
         return Sample(1.0, next(self.loads))
 
 
-def row(side, loads, seconds=1.0, items=10):
-    return make_row("case", side, items, [Sample(seconds, load) for load in loads], first_seconds=seconds + 2.0, memory_mib=5.0)
+def row(side, loads, seconds=1.0, items=10, **where):
+    return make_row("case", side, items, [Sample(seconds, load) for load in loads], first_seconds=seconds + 2.0, memory_mib=5.0, **where)
 
 
 def test_busy_seconds_adds_what_is_not_idle(tmp_path):
@@ -93,15 +93,16 @@ def test_a_ratio_needs_three_quiet_samples_of_each_side():
         forced = with_ratios([first, second], allow_noise=True)[1]
         assert forced.ratio == pytest.approx(16.0)
         assert forced.note == "noisy"
-        assert "16.0 (noisy)" in format_table([first, forced])
-        assert "no ratio" in format_table([first, refused])
 
 
-def test_the_table_has_a_line_per_row():
-    lines = format_table([row("ours", [QUIET] * 3), row("torch", [QUIET] * 3)]).splitlines()
-    assert len(lines) == 3
-    assert lines[0].split()[:2] == ["case", "side"]
-    assert "3/3" in lines[1]
+@pytest.mark.parametrize("allow_noise", [False, True])
+def test_there_is_no_ratio_between_two_kinds_of_device(allow_noise):
+    ours = row("ours", [QUIET] * 3, platform="gpu", device="NVIDIA H100")
+    theirs = row("torch", [QUIET] * 3)
+    refused = with_ratios([ours, theirs], allow_noise)[1]
+    assert refused.ratio is None
+    assert refused.note == "no ratio: it ran on cpu and ours on NVIDIA H100; JAX_PLATFORMS=cpu puts both on the CPU"
+    assert with_ratios([ours, row("torch", [QUIET] * 3, platform="gpu", device="NVIDIA H100")])[1].ratio == 1.0
 
 
 def test_a_worker_that_stops_is_named():
