@@ -48,7 +48,7 @@ class FolderEmbeddings:
       embeddings: float32, one row per window, in the order of the files and of time.
       starts: seconds of its file at which a row's window begins.
       file_of: number in `paths` of a row's file.
-      skipped: path -> reason of every file that was left out.
+      skipped: path -> reason of every file that was left out, and of every folder that could not be read.
       silent: the files in which nothing is heard; they are embedded all the same.
       tally: the same reasons with their counts and a table for reports.
       computed: files that the model saw in this call; the others came from the cache.
@@ -64,19 +64,31 @@ class FolderEmbeddings:
     computed: int
 
 
-def list_sounds(folder: str | os.PathLike) -> list[Path]:
-    """The sound files below a folder, by extension, sorted; hidden names are left out, links are followed and loops of links are not.
+def list_sounds(folder: str | os.PathLike) -> tuple[list[Path], list[BadAudio]]:
+    """The sound files below a folder, by extension, sorted, and the folders in it that cannot be read.
+
+    Hidden names are left out, links are followed and loops of links are not.
 
     Raises:
-      UsageError: there is no such folder, or no sound file in it.
+      UsageError: there is no such folder, it cannot be read, or no sound file is found in it.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise UsageError(f"{shown(root)}: " + ("is a file; give the folder it lies in" if root.exists() else "no such folder"))
     found: list[Path] = []
+    unread: list[BadAudio] = []
     seen: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(root, followlinks=True):
-        status = os.stat(here)
+
+    def note(error: OSError) -> None:
+        unread.append(BadAudio(str(error.filename), _reason_of(error), f"a folder: {error.strerror}"))
+
+    for here, folders, files in os.walk(root, onerror=note, followlinks=True):
+        try:
+            status = os.stat(here)
+        except OSError as error:
+            note(error)
+            folders.clear()
+            continue
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
@@ -84,8 +96,9 @@ def list_sounds(folder: str | os.PathLike) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found.extend(Path(here, name) for name in files if not name.startswith(".") and name.lower().endswith(io.EXTENSIONS))
     if not found:
-        raise UsageError(f"{shown(root)}: no sound file in it; looked for {' '.join(io.EXTENSIONS)}")
-    return sorted(found)
+        closed = "".join(f"; cannot be read: {bad}" for bad in unread[:1]) + (f" and {len(unread) - 1} more" if len(unread) > 1 else "")
+        raise UsageError(f"{shown(root)}: no sound file in it; looked for {' '.join(io.EXTENSIONS)}{closed}")
+    return sorted(found), unread
 
 
 def embed_folder(
@@ -124,10 +137,11 @@ def embed_folder(
       progress: show a bar on stderr.
 
     Raises:
-      UsageError: no such folder, or no sound file in it.
+      UsageError: no such folder, or no sound file in it that can be found.
       AudiojaxError: no file could be read, embeddings are not finite, or the cache cannot be written.
     """
-    paths, cache = list_sounds(folder), Path(cache_dir).expanduser()
+    paths, closed = list_sounds(folder)
+    cache = Path(cache_dir).expanduser()
     settings = {"model": model_id, "sample_rate": sample_rate, "seconds": seconds, "hop": hop_seconds, "padding": padding, "mono": "mean"}
     shards, decoder = settings_folder(cache, settings), f"libsndfile {soundfile.__libsndfile_version__}, {io.second_decoder()}"
     entries = read_entries(shards, decoder)
@@ -156,7 +170,7 @@ def embed_folder(
             for path, entry in _stored(bar.track(made, total=len(todo), description="embedding"), shards, decoder, digests, digest_of):
                 fresh[digest_of[path]] = entry
     computed = sum(entry.reason is None for entry in fresh.values())
-    return _assemble(folder, paths, unread, digest_of, entries | fresh, computed)
+    return _assemble(folder, paths, closed, unread, digest_of, entries | fresh, computed)
 
 
 def _embed(events: Iterator, embed_fn: EmbedFn, batch_size: int, samples: int) -> Iterator[tuple[Path, Entry]]:
@@ -225,6 +239,7 @@ def _stored(
 def _assemble(
     folder: str | os.PathLike,
     paths: list[Path],
+    closed: list[BadAudio],
     unread: Mapping[Path, BadAudio],
     digest_of: Mapping[Path, str],
     entries: Mapping[str, Entry],
@@ -242,6 +257,9 @@ def _assemble(
         bad = unread[path] if entry is None else BadAudio(str(path), entry.reason, entry.detail)
         tally.add(bad)
         skipped[path] = bad.why
+    for bad in closed:
+        tally.add(bad)
+        skipped[Path(bad.path)] = bad.why
     if not used:
         raise AudiojaxError(f"{shown(folder)}: none of its {len(paths)} sound files can be used: {tally.summary()}")
     counts = [len(entry.starts) for _, entry in used]

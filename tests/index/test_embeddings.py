@@ -255,6 +255,50 @@ def test_folders_that_cannot_be_searched(tmp_path, embed):
         embed(tmp_path, Model())
 
 
+@pytest.fixture
+def closed(monkeypatch):
+    """closed(folder) makes a folder that cannot be listed, also for the superuser."""
+    genuine, names = os.scandir, []
+
+    def scandir(path):
+        if os.path.basename(path) in names:
+            raise PermissionError(13, "Permission denied", path)
+        return genuine(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    return lambda folder: names.append(folder.name)
+
+
+def test_a_subfolder_that_cannot_be_read_is_counted_and_named(folder, embed, closed):
+    closed(folder / "b")
+    found = embed(folder, Model())
+    assert [path.name for path in found.paths] == ["0.wav", "2.wav", "4.wav"]
+    assert found.skipped == {folder / "b": "unreadable (a folder: Permission denied)"}
+    assert found.tally.summary() == "3 files used, 1 left out: unreadable 1"
+    assert list(found.tally.lines()) == ["     1  unreadable", f"        {folder / 'b'}: a folder: Permission denied"]
+
+
+def test_a_subfolder_that_goes_away_while_it_is_listed_is_named(folder, monkeypatch):
+    genuine = os.walk
+
+    def walk(top, **options):
+        for here, folders, files in genuine(top, **options):
+            if here.endswith("b"):
+                shutil.rmtree(here)
+            yield here, folders, files
+
+    monkeypatch.setattr(os, "walk", walk)
+    sounds, unread = list_sounds(folder)
+    assert [path.name for path in sounds] == ["0.wav", "2.wav", "4.wav"]
+    assert [(bad.path, bad.reason) for bad in unread] == [(str(folder / "b"), Reason.MISSING)]
+
+
+def test_a_folder_without_a_readable_part_says_so(folder, closed):
+    closed(folder)
+    with pytest.raises(UsageError, match=r"no sound file in it; looked for .*; cannot be read: .*sounds: unreadable .a folder: Permission"):
+        list_sounds(folder)
+
+
 def test_listing_is_sorted_follows_links_once_and_skips_the_hidden(tmp_path):
     for name in ("b/2.FLAC", "b/1.wav", "a.mp3", ".git/x.wav", "b/.y.wav", "c.txt"):
         (tmp_path / "s" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -263,7 +307,7 @@ def test_listing_is_sorted_follows_links_once_and_skips_the_hidden(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "z.ogg").touch()
     (tmp_path / "s" / "linked").symlink_to(tmp_path / "elsewhere")
-    assert [str(path.relative_to(tmp_path / "s")) for path in list_sounds(tmp_path / "s")] == [
+    assert [str(path.relative_to(tmp_path / "s")) for path in list_sounds(tmp_path / "s")[0]] == [
         "a.mp3",
         "b/1.wav",
         "b/2.FLAC",
