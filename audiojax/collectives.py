@@ -20,11 +20,6 @@ def pmean(tree: Tree, axis_name: str | None = None) -> Tree:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
-def psum(tree: Tree, axis_name: str | None = None) -> Tree:
-    """Sum over devices of every leaf."""
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
-
-
 def gather_batch(tree: Tree, axis_name: str | None = None) -> Tree:
     """All rows of the global batch: leaves [b, ...] on each device become [devices * b, ...], in global row order.
 

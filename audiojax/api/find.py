@@ -65,27 +65,26 @@ class Finder:
     Attributes:
       config: the experiment config as plain dicts, fusion included.
       card: what training reported: task, step, validation metrics.
-      params, model_state: whole trees, numpy.
+      params, model_state: whole trees, on every device of this process.
       tokenizer: of the text tower.
     """
 
     def __init__(self, model: Exported):
         self.config, self.card = to_dict(model.config), model.card
-        self.params, self.model_state = model.params, model.model_state
+        self._layout = make_layout("pmap")
+        self.params, self.model_state = jax.device_put((model.params, model.model_state), self._layout.replicated)
         self.tokenizer = Tokenizer.load(model.tokenizer)
         self.settings = diffatr.make_settings(self.config, self.tokenizer.vocab_size)
         self.transform = make_transform(self.config["data"], self.tokenizer)
         self.fusion = {name: diffatr.Fusion(**values) for name, values in self.config["inference"]["fusion"].items()}
-        self._layout = make_layout("pmap")
         self._indexed: FolderEmbeddings | None = None
-        self._identity = (config_to_json(model.config), model.params["dual"])
+        self._config_text = config_to_json(model.config)
 
     @cached_property
     def model_id(self) -> str:
         """Hash of the dual encoder's weights and of the config: what an embedding depends on."""
-        text, weights = self._identity
-        digest = hashlib.blake2b(text.encode(), digest_size=16)
-        for leaf in jax.tree.leaves((weights, self.model_state)):
+        digest = hashlib.blake2b(self._config_text.encode(), digest_size=16)
+        for leaf in jax.tree.leaves((self.params["dual"], self.model_state)):
             digest.update(np.ascontiguousarray(leaf).tobytes())
         return digest.hexdigest()
 

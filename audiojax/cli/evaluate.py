@@ -16,7 +16,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", default="test", help="of the run's data set (default: %(default)s)")
     parser.add_argument("--domain", choices=("studio", "field"), help="another SoundWorld domain than the run's own")
     parser.add_argument("--data-dir", metavar="DIR", help="another data set in the README's schema than the run's own")
-    parser.add_argument("--out", metavar="DIR", help="where report.html and scores.json go (default: WORKDIR/evaluation/SPLIT[-OTHER_DATA])")
+    parser.add_argument("--out", metavar="DIR", help="of report.html and scores.json (default: WORKDIR/evaluation/SPLIT[-OTHER_DATA])")
     parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the scores with intervals as CSV")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -1,20 +1,22 @@
 """Retrieval with DiffATR: diffuse the match scores of each query over its top M candidates, then fuse them with the cosine.
 
-Queries go through in blocks inside one jit, and each block runs the whole DDIM chain (eta 0, all K steps, clip to [-1, 1]; DiffusionRet
-code). The chain's end x does not depend on alpha and temperature, so these two are chosen afterwards, on validation, from one sampling.
+Queries go through in blocks inside one jit, spread over the devices that hold the parameters, and each block runs the whole DDIM chain
+(eta 0, all K steps, clip to [-1, 1]; DiffusionRet code). The chain's end x does not depend on alpha and temperature, so these two are
+chosen afterwards, on validation, from one sampling.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from audiojax.models.pair_denoiser import PairDenoiserConfig, PreparedCandidates, denoise_prepared, prepare_candidates, prepare_queries
+from audiojax.models.pair_denoiser import PairDenoiserConfig, PreparedPairs, denoise_prepared, prepare_candidates, prepare_queries
 from audiojax.papers.diffatr.model import cosine, unit_rows
 from audiojax.sampling import initial_noise, sample_ddim
 from audiojax.schedule import Schedule, timestep_grid
@@ -59,48 +61,62 @@ def diffuse_scores(
     """Cosine, top M and the sampled joint distribution of every query.
 
     Args:
-      params: of the direction's `PairDenoiser`.
+      params: of the direction's `PairDenoiser`; where they lie on a mesh, the queries of a block are shared out over its devices.
       queries, candidates: un-normalised joint embeddings.
       key: query i draws its noise from fold_in(key, i), so blocks and other queries do not matter.
       top_m: M; 0 or more than the candidates means all of them.
+      query_block: queries that a device takes at once.
       noise_draws: R independent chains a query.
       l2_input: unit-length features into the denoiser (`denoiser.input = "l2"`).
     """
     m = min(top_m, candidates.shape[0]) if top_m > 0 else candidates.shape[0]
-    block = min(query_block, queries.shape[0])
-    padding = -queries.shape[0] % block
-    padded = jnp.pad(queries, ((0, padding), (0, 0)))
-    scores = _diffuse(params, schedule, padded, candidates, key, config=config, m=m, draws=noise_draws, block=block, l2_input=l2_input)
+    mesh = _mesh_of(params)
+    devices = mesh.size if mesh else 1
+    block = min(query_block, -(-queries.shape[0] // devices)) * devices
+    padded = jnp.pad(queries, ((0, -queries.shape[0] % block), (0, 0)))
+    options = {"config": config, "m": m, "draws": noise_draws, "block": block, "l2_input": l2_input, "mesh": mesh}
+    scores = _diffuse(params, schedule, padded, candidates, key, **options)
     return Scores(*(leaf[: queries.shape[0]] for leaf in scores))
 
 
-@partial(jax.jit, static_argnames=("config", "m", "draws", "block", "l2_input"))
-def _diffuse(params, schedule, queries, candidates, key, *, config, m, draws, block, l2_input) -> Scores:
+def _mesh_of(params: Params) -> Mesh | None:
+    """The mesh of several devices on which the parameters lie, if they do."""
+    sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
+    return sharding.mesh if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1 else None
+
+
+@partial(jax.jit, static_argnames=("config", "m", "draws", "block", "l2_input", "mesh"))
+def _diffuse(params, schedule, queries, candidates, key, *, config, m, draws, block, l2_input, mesh) -> Scores:
     grid = timestep_grid(schedule.num_steps)
     features = unit_rows(candidates) if l2_input else candidates
-    gallery = prepare_candidates(params, config, features, grid[:-1])
+    prepare = partial(prepare_candidates, params, config, steps=grid[:-1])
+    gallery = prepare(features) if queries.shape[0] * m >= candidates.shape[0] else None  # few queries: their own candidates alone
 
     def one_block(rows: tuple[Array, Array]) -> Scores:
         index, query = rows  # [block], [block, d]
         similarity = cosine(query, candidates)
         top = jax.lax.top_k(similarity, m)[1]
-        x = _chains(gallery, config, schedule, grid, unit_rows(query) if l2_input else query, top, index, key, draws)
-        return Scores(similarity, top, x)
+        inputs = unit_rows(query) if l2_input else query
+        pairs = prepare_queries(inputs, prepare(features[top])) if gallery is None else prepare_queries(inputs, gallery, top)
+        return Scores(similarity, top, _chains(pairs, config, schedule, grid, top.shape, index, key, draws))
+
+    def spread(tree: Any, *axes: Any) -> Any:
+        return tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec(*axes)))
 
     index = jnp.arange(queries.shape[0], dtype=jnp.int32)
     blocks = jax.tree.map(lambda leaf: leaf.reshape(-1, block, *leaf.shape[1:]), (index, queries))
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.lax.map(one_block, blocks))
+    scores = jax.lax.map(one_block, spread(blocks, None, None if mesh is None else mesh.axis_names))
+    return spread(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), scores))
 
 
 def _chains(
-    gallery: PreparedCandidates, config: PairDenoiserConfig, schedule: Schedule, grid, query, top, index, key, draws: int
+    pairs: PreparedPairs, config: PairDenoiserConfig, schedule: Schedule, grid, shape: tuple[int, int], index, key, draws: int
 ) -> Float[Array, "b r m"]:
-    pairs = prepare_queries(query, gallery, top)
     model = partial(denoise_prepared, config, pairs)
 
     def one_draw(draw: Array) -> Float[Array, "b m"]:
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, i), draw))(index)
-        x = initial_noise(keys, top.shape[1:])
+        x = initial_noise(keys, shape[1:])
         return sample_ddim(
             lambda x, t, now: model(x, now),
             schedule,

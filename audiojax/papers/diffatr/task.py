@@ -5,6 +5,7 @@ the features unless `loss.stop_gradient` is off. Parameters: "dual", and in "hyb
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jax.sharding import PartitionSpec
 from jaxtyping import Float
 
@@ -50,6 +52,7 @@ class Settings:
       denoiser: of both directions.
       denoiser_input: "raw" | "l2" features.
       loss, inference: those sections of the config as plain dicts.
+      trainable: phase -> regex of the parameters that it trains.
     """
 
     dual: DualEncoder
@@ -58,6 +61,7 @@ class Settings:
     schedule: Schedule
     loss: Mapping[str, Any]
     inference: Mapping[str, Any]
+    trainable: Mapping[str, str]
 
 
 def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
@@ -81,6 +85,8 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     if mel.sample_rate != config["data"]["sample_rate"]:
         raise UsageError(f"model.mel '{model['mel']}' takes {mel.sample_rate} Hz, but data.sample_rate is {config['data']['sample_rate']}")
     text = BERTS[_choice("model.text_preset", model["text_preset"], BERTS)]
+    if config["data"]["max_tokens"] > text.max_positions:
+        raise UsageError(f"data.max_tokens is {config['data']['max_tokens']}, and the text tower has {text.max_positions} positions")
     text = dataclasses.replace(text, vocab_size=vocab_size, dropout=model["text_dropout"], attention_dropout=model["text_dropout"])
     stripes = (
         tuple(sorted(model["spec_augment"].items())) if model["spec_augment"]["time_stripes"] + model["spec_augment"]["mel_stripes"] else ()
@@ -92,7 +98,8 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     denoiser = PairDenoiserConfig(width=model["joint_width"], levels=max(1000, steps), **switches)
     name = _choice("diffusion.schedule", config["diffusion"]["schedule"], ("cosine", "linear"))
     schedule = make_schedule(name, steps, **({"scale": 1000 / steps} if name == "linear" else {}))  # both as in the DiffusionRet code
-    return Settings(dual, denoiser, denoiser_input, schedule, dict(config["loss"]), dict(config["inference"]))
+    trainable = {phase: config[phase]["trainable"] for phase in PHASES if phase in config}
+    return Settings(dual, denoiser, denoiser_input, schedule, dict(config["loss"]), dict(config["inference"]), trainable)
 
 
 def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task:
@@ -133,16 +140,14 @@ def loss(settings: Settings, phase: str, params: Params, model_state: Any, batch
     """L_C in phase 1, w_C L_C + w_G (L_G^T2A + L_G^A2T) in phase 2 (unit weights by default), means over the local rows."""
     options = settings.loss
     dropout_key, augment_key, t2a_key, a2t_key = jax.random.split(key, 4)
-    dual = settings.dual.clone(axis_name=axis_name)
-    (audio, text), state = dual.apply(
-        {"params": params["dual"], **model_state},
-        batch["waveform"],
-        batch["text_ids"],
-        batch["text_mask"],
-        train=True,
-        mutable=["batch_stats"],
-        rngs={"dropout": local_key(dropout_key, axis_name), "augment": local_key(augment_key, axis_name)},
-    )
+    dual, inputs = settings.dual.clone(axis_name=axis_name), (batch["waveform"], batch["text_ids"], batch["text_mask"])
+    variables = {"params": params["dual"], **model_state}
+    paths = traverse_util.flatten_dict({"dual": params["dual"]}, sep="/")
+    if any(re.search(settings.trainable[phase], path) for path in paths):
+        rngs = {"dropout": local_key(dropout_key, axis_name), "augment": local_key(augment_key, axis_name)}
+        (audio, text), state = dual.apply(variables, *inputs, train=True, mutable=["batch_stats"], rngs=rngs)
+    else:  # frozen encoders stay what they are: no dropout, no new running statistics
+        (audio, text), state = dual.apply(variables, *inputs, train=False), model_state
     rows = audio.shape[0]
     offset = row_offset(rows, axis_name)
     everyone = gather_batch({"audio": audio, "text": text, "clip": batch["clip_index"]}, axis_name)

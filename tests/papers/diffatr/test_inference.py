@@ -118,3 +118,26 @@ def test_grid_starts_with_no_fusion_and_has_every_pair():
     assert grid[0] == Fusion(0.0, 1.0)
     assert len(grid) == 5
     assert Fusion(1.0, 10.0) in grid
+
+
+def test_a_mesh_shares_out_the_queries(world):
+    """Parameters on eight devices: each takes its rows of a block, and the scores are those of one device."""
+    params, queries, candidates = world
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    everywhere = jax.device_put(params, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    one, many = (diffuse_scores(p, CONFIG, SCHEDULE, queries, candidates, jax.random.key(4), top_m=5) for p in (params, everywhere))
+    np.testing.assert_array_equal(many.top, one.top)
+    np.testing.assert_allclose(many.x, one.x, rtol=1e-5, atol=1e-6)
+    assert many.x.sharding.is_fully_replicated
+    assert len(many.x.sharding.device_set) == 8
+
+
+def test_one_query_prepares_its_own_candidates_alone(world):
+    """Of a large gallery only the top M pass through the denoiser's matrices, with the scores of a prepared gallery."""
+    params, queries, candidates = world
+    large = jnp.concatenate([candidates, -jnp.tile(queries[:1], (200, 1))])  # what is added is never among the best of query 0
+    options = {"top_m": 4, "noise_draws": 1}
+    alone = diffuse_scores(params, CONFIG, SCHEDULE, queries[:1], large, jax.random.key(4), **options)
+    np.testing.assert_allclose(alone.x, run(world, **options).x[:1], rtol=1e-5, atol=1e-6)
+    text = jax.jit(lambda: diffuse_scores(params, CONFIG, SCHEDULE, queries[:1], large, jax.random.key(4), **options)).lower().as_text()
+    assert "tensor<211x16xf32>" not in text  # the hidden layer's share [candidates, 2 d] of the whole gallery

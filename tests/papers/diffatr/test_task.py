@@ -192,6 +192,7 @@ def test_l2_input_feeds_unit_features(variables):
         ("model.mel=panns_32k", "32000 Hz.*16000"),
         ("model.dtype=float8", "model.dtype"),
         ("model.denoiser.input=whitened", "denoiser.input"),
+        ("data.max_tokens=500", "max_tokens is 500.*128 positions"),
         ("diffusion.schedule=quadratic", "quadratic"),
     ],
 )
@@ -214,6 +215,16 @@ def test_encoders_can_be_frozen_in_phase_two(batch):
     assert set(frozen) == {"dual"}
     optimizer = make_optimizer(config()["hybrid"]["groups"], trainable, 4)
     assert set(optimizer.schedules) == {"denoisers"}
+
+
+def test_frozen_encoders_have_no_dropout_and_keep_their_statistics(variables, batch):
+    frozen = task("hybrid", "hybrid.trainable=^denoiser_", "model.text_dropout=0.5")
+    losses = [frozen.loss(variables["params"], variables["model_state"], batch, jax.random.key(i)) for i in (1, 2)]
+    assert losses[0][1][1]["contrastive"] == losses[1][1][1]["contrastive"]  # whatever the key
+    for kept, before in zip(jax.tree.leaves(losses[0][1][0]), jax.tree.leaves(variables["model_state"]), strict=True):
+        np.testing.assert_array_equal(kept, before)
+    moving = task("hybrid").loss(variables["params"], variables["model_state"], batch, jax.random.key(1))[1][0]
+    assert any(np.any(x != y) for x, y in zip(jax.tree.leaves(moving), jax.tree.leaves(variables["model_state"]), strict=True))
 
 
 def test_dropped_candidates_do_not_matter_to_the_denoiser():
