@@ -2,11 +2,12 @@
 # Shared set-up of the launch scripts: source it, then call `audiojax_setup EXTRA`.
 #
 # It finds Python 3.11 to 3.13, makes .venv beside the package and installs audiojax there, with uv where that is found and with pip
-# otherwise. A stamp inside .venv (a checksum of setup.py, then one line per extra) lets the next call end at once.
-# AUDIOJAX_PYTHON names an interpreter to use; AUDIOJAX_VENV another folder than .venv.
+# otherwise. A stamp inside .venv (a checksum of setup.py with this folder, the place of .venv, then one line per extra) lets the next call
+# end at once. AUDIOJAX_PYTHON names the interpreter to make .venv with; AUDIOJAX_VENV another folder than .venv.
 
-AUDIOJAX_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+AUDIOJAX_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 AUDIOJAX_VENV="${AUDIOJAX_VENV:-$AUDIOJAX_ROOT/.venv}"
+AUDIOJAX_STAMP="$AUDIOJAX_VENV/audiojax-installed"
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -53,12 +54,7 @@ is_supported() {
 # find_python: prints the first supported interpreter, and fails when there is none.
 find_python() {
     local candidate
-    if [ -n "${AUDIOJAX_PYTHON:-}" ]; then
-        is_supported "$AUDIOJAX_PYTHON" || fail "AUDIOJAX_PYTHON=$AUDIOJAX_PYTHON is not a working Python 3.11, 3.12 or 3.13"
-        printf '%s\n' "$AUDIOJAX_PYTHON"
-        return 0
-    fi
-    for candidate in python3 python3.12 python3.13 python3.11 python; do
+    for candidate in ${AUDIOJAX_PYTHON:+"$AUDIOJAX_PYTHON"} python3 python3.12 python3.13 python3.11 python; do
         if command -v "$candidate" >/dev/null 2>&1 && is_supported "$candidate"; then
             command -v "$candidate"
             return 0
@@ -69,8 +65,24 @@ find_python() {
 
 has_uv() { [ -z "${AUDIOJAX_NO_UV:-}" ] && uv --version >/dev/null 2>&1; }
 
+# venv_origin: prints where the environment was made, if it was moved or copied since: its programs still start those of that place.
+venv_origin() {
+    local made=""
+    [ ! -f "$AUDIOJAX_STAMP" ] || { read -r _ && read -r made; } <"$AUDIOJAX_STAMP" || true
+    case "$made" in /*) [ "$made" -ef "$AUDIOJAX_VENV" ] || printf '%s\n' "$made" ;; esac
+}
+
 make_venv() {
-    local python
+    local python origin
+    [ -z "${AUDIOJAX_PYTHON:-}" ] || is_supported "$AUDIOJAX_PYTHON" ||
+        fail "AUDIOJAX_PYTHON=$AUDIOJAX_PYTHON is not a working Python 3.11, 3.12 or 3.13"
+    origin="$(venv_origin)"
+    if [ -n "$origin" ] && [ "$AUDIOJAX_VENV" = "$AUDIOJAX_ROOT/.venv" ]; then
+        say "$AUDIOJAX_VENV was made as $origin and works only there: removing it"
+        rm -rf "$AUDIOJAX_VENV"
+    elif [ -n "$origin" ]; then
+        fail "$AUDIOJAX_VENV was made as $origin and works only there: remove it (rm -r '$AUDIOJAX_VENV') and run this again"
+    fi
     if [ -e "$AUDIOJAX_VENV" ]; then
         is_supported "$AUDIOJAX_VENV/bin/python" && return 0
         fail "$AUDIOJAX_VENV is not a working environment with Python 3.11 to 3.13: remove it (rm -r '$AUDIOJAX_VENV') and run this again"
@@ -91,17 +103,20 @@ make_venv() {
     fi
 }
 
-# is_installed STAMP CHECKSUM EXTRA: whether the stamp has this checksum and lists the extra ("" is always listed).
+# checksum: prints the first line of the stamp: what was installed, from where.
+checksum() { printf '%s %s\n' "$(cksum <"$AUDIOJAX_ROOT/setup.py")" "$AUDIOJAX_ROOT"; }
+
+# is_installed EXTRA: whether the environment has this setup.py of this folder, with that extra ("" for none).
 is_installed() {
-    [ -f "$1" ] && [ "$(head -n 1 "$1")" = "$2" ] && { [ -z "$3" ] || grep -qx "$3" "$1"; }
+    [ -f "$AUDIOJAX_STAMP" ] && [ "$(head -n 1 "$AUDIOJAX_STAMP")" = "$(checksum)" ] && [ -z "$(venv_origin)" ] &&
+        { [ -z "$1" ] || grep -qx "$1" "$AUDIOJAX_STAMP"; }
 }
 
 # audiojax_setup EXTRA: afterwards $AUDIOJAX_VENV/bin has python and audiojax, with that extra of setup.py ("" for none).
 audiojax_setup() {
-    local stamp="$AUDIOJAX_VENV/audiojax-installed" extra="$1" python="$AUDIOJAX_VENV/bin/python" checksum spec started=$SECONDS
+    local extra="$1" python="$AUDIOJAX_VENV/bin/python" spec started=$SECONDS
     make_venv
-    checksum="$(cksum <"$AUDIOJAX_ROOT/setup.py")"
-    is_installed "$stamp" "$checksum" "$extra" && return 0
+    is_installed "$extra" && return 0
     spec="$AUDIOJAX_ROOT${extra:+[$extra]}"
     say "Installing audiojax and its packages (the first time downloads about 330 MB)"
     if has_uv; then
@@ -111,10 +126,10 @@ audiojax_setup() {
             fail "$AUDIOJAX_VENV has no pip: remove it (rm -r '$AUDIOJAX_VENV') and run this again"
         "$python" -m pip install --disable-pip-version-check --editable "$spec" || fail "the installation failed; the lines above say why"
     fi
-    if is_installed "$stamp" "$checksum" ""; then
-        printf '%s\n' "$extra" >>"$stamp"
+    if is_installed ""; then
+        printf '%s\n' "$extra" >>"$AUDIOJAX_STAMP"
     else
-        printf '%s\n' "$checksum" "$extra" >"$stamp"
+        printf '%s\n' "$(checksum)" "$(cd "$AUDIOJAX_VENV" && pwd)" "$extra" >"$AUDIOJAX_STAMP"
     fi
     say "Set up in $((SECONDS - started)) s"
 }
@@ -123,9 +138,9 @@ audiojax_setup() {
 audiojax_plan() {
     local with="pip"
     has_uv && with="uv"
-    if is_installed "$AUDIOJAX_VENV/audiojax-installed" "$(cksum <"$AUDIOJAX_ROOT/setup.py")" "$1"; then
+    if is_installed "$1"; then
         echo "use the environment $AUDIOJAX_VENV"
     else
-        echo "make $AUDIOJAX_VENV where it is missing, and install audiojax${1:+[$1]} into it with $with"
+        echo "make $AUDIOJAX_VENV where it is missing or was moved, and install audiojax${1:+[$1]} into it with $with"
     fi
 }

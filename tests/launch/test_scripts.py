@@ -171,8 +171,8 @@ def bare(tmp_path):
     return tmp_path, {"PATH": str(tools)}
 
 
-def set_up(bare, extra: str = "") -> subprocess.CompletedProcess:
-    folder, environment = bare
+def set_up(bare, extra: str = "", **variables: str) -> subprocess.CompletedProcess:
+    folder, environment = bare[0], bare[1] | variables
     script = f"source launch/setup_env.sh; audiojax_setup '{extra}'"
     return subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
@@ -199,9 +199,29 @@ def test_set_up_names_the_package_when_python_cannot_make_environments(bare):
     assert not (bare[0] / ".venv").exists()
 
 
-def test_set_up_installs_once_and_again_when_setup_py_changes(bare):
-    folder, _ = bare
-    inner = f'#!{shutil.which("bash")}\\necho \\"\\$*\\" >> {folder}/calls'
+@pytest.mark.parametrize("uv", [False, True])
+@pytest.mark.parametrize("supported", [False, True])
+def test_set_up_stops_at_once_where_audiojax_python_is_no_python(bare, uv, supported):
+    program(bare, "python3", f"exit {0 if supported else 1}")
+    if uv:
+        program(bare, "uv", "exit 0")
+    done = set_up(bare, AUDIOJAX_PYTHON="/no/such/python")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["bash: AUDIOJAX_PYTHON=/no/such/python is not a working Python 3.11, 3.12 or 3.13"]
+
+
+def test_set_up_takes_the_python_that_is_named(bare, installs):
+    (bare[0] / "bin" / "python3").rename(bare[0] / "my python")
+    program(bare, "python3", "exit 1")
+    done = set_up(bare, AUDIOJAX_PYTHON=str(bare[0] / "my python"))
+    assert done.returncode == 0, done.stderr
+    assert f"Making {bare[0]}/.venv with {bare[0]}/my python" in done.stderr
+
+
+@pytest.fixture
+def installs(bare):
+    """Gives `bare` a python3 that makes environments; returns installs() -> what pip was asked to install in them, in order."""
+    inner = f'#!{shutil.which("bash")}\\necho \\"\\$*\\" >> {bare[0]}/calls'
     program(bare, "mkdir", f'exec {shutil.which("mkdir")} "$@"')
     program(
         bare,
@@ -209,10 +229,15 @@ def test_set_up_installs_once_and_again_when_setup_py_changes(bare):
         f'[ "$1" = -c ] && exit 0\nmkdir -p "$3/bin"; echo -e "{inner}" > "$3/bin/python"; {shutil.which("chmod")} +x "$3/bin/python"',
     )
 
-    def installs() -> list[str]:
-        calls = (folder / "calls").read_text().splitlines()
+    def made() -> list[str]:
+        calls = (bare[0] / "calls").read_text().splitlines()
         return [line.split("--editable ")[1] for line in calls if "--editable" in line]
 
+    return made
+
+
+def test_set_up_installs_once_and_again_when_setup_py_changes(bare, installs):
+    folder, _ = bare
     assert set_up(bare).returncode == 0
     assert installs() == [str(folder)]
     assert set_up(bare).returncode == 0
@@ -224,3 +249,44 @@ def test_set_up_installs_once_and_again_when_setup_py_changes(bare):
     (folder / "setup.py").write_text("changed")
     assert set_up(bare, "test").returncode == 0
     assert len(installs()) == 3
+
+
+def copy_of(bare, name: str = "copy"):
+    """The same checkout, .venv included, in another folder."""
+    shutil.copytree(bare[0], bare[0] / name, ignore=shutil.ignore_patterns("bin", name))
+    if (bare[0] / ".venv").exists():
+        shutil.copytree(bare[0] / ".venv" / "bin", bare[0] / name / ".venv" / "bin")
+    return bare[0] / name, bare[1]
+
+
+def test_a_copied_checkout_gets_an_environment_of_its_own(bare, installs):
+    assert set_up(bare).returncode == 0
+    copy = copy_of(bare)
+    (copy[0] / ".venv" / "leftover").touch()
+    done = set_up(copy)
+    assert done.returncode == 0, done.stderr
+    assert f"{copy[0]}/.venv was made as {bare[0]}/.venv" in done.stderr
+    assert not (copy[0] / ".venv" / "leftover").exists()
+    assert (bare[0] / ".venv" / "bin" / "python").exists()
+    for again in (copy, bare):
+        assert set_up(again).stderr == ""
+    assert installs() == [str(bare[0]), str(copy[0])]
+
+
+def test_an_environment_that_two_checkouts_name_is_the_last_one_s(bare, installs):
+    copy, shared = copy_of(bare), {"AUDIOJAX_VENV": str(bare[0] / "shared")}
+    for checkout in (bare, copy, copy, bare):
+        assert set_up(checkout, **shared).returncode == 0
+    assert installs() == [str(bare[0]), str(copy[0]), str(bare[0])]
+
+
+def test_a_named_environment_that_was_moved_is_not_removed(bare, installs):
+    old, new = bare[0] / "old", bare[0] / "new"
+    assert set_up(bare, AUDIOJAX_VENV=str(old)).returncode == 0
+    (bare[0] / "link").symlink_to(old)
+    assert set_up(bare, AUDIOJAX_VENV=str(bare[0] / "link")).stderr == ""  # the same folder by another name
+    old.rename(new)
+    done = set_up(bare, AUDIOJAX_VENV=str(new))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"bash: {new} was made as {old} and works only there: remove it (rm -r '{new}') and run this again"]
+    assert new.exists()
