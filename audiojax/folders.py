@@ -14,3 +14,12 @@ def cache_home() -> Path:
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("audiojax"))
+
+
+def data_home() -> Path:
+    """Folder of built datasets: $AUDIOJAX_DATA, or the user's data folder."""
+    if os.environ.get("AUDIOJAX_DATA"):
+        return Path(os.environ["AUDIOJAX_DATA"]).expanduser()
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("audiojax"))

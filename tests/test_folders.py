@@ -5,17 +5,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from platformdirs import user_cache_dir
+from platformdirs import user_cache_dir, user_data_dir
 
-from audiojax.folders import cache_home
+from audiojax.folders import cache_home, data_home
 
 
 @pytest.mark.parametrize(
-    ("value", "folder"), [("", user_cache_dir("audiojax")), ("/some/where", "/some/where"), ("~/here", Path.home() / "here")]
+    ("variable", "home", "default"),
+    [("AUDIOJAX_CACHE", cache_home, user_cache_dir("audiojax")), ("AUDIOJAX_DATA", data_home, user_data_dir("audiojax"))],
 )
-def test_the_cache_lies_where_the_variable_says(monkeypatch, value, folder):
-    monkeypatch.setenv("AUDIOJAX_CACHE", value)
-    assert cache_home() == Path(folder)
+def test_folders_lie_where_the_variables_say(monkeypatch, variable, home, default):
+    for value, folder in (("", default), ("/some/where", "/some/where"), ("~/here", Path.home() / "here")):
+        monkeypatch.setenv(variable, value)
+        assert home() == Path(folder)
 
 
 def test_asking_for_a_named_folder_needs_no_package(tmp_path):

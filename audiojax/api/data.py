@@ -1,6 +1,5 @@
 """Where a config's data come from: records of a split, the transform that makes examples of them, and batches."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from platformdirs import user_data_dir
 
 from audiojax.data.pipeline import MemorySource, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
@@ -16,13 +14,9 @@ from audiojax.data.soundworld.source import SceneSource
 from audiojax.data.sources import open_records
 from audiojax.data.transforms import ClipTransform
 from audiojax.errors import UsageError
+from audiojax.folders import data_home
 from audiojax.text.normalise import clean_caption
 from audiojax.text.tokenizer import Tokenizer
-
-
-def data_home() -> Path:
-    """Folder of built datasets: $AUDIOJAX_DATA, or the user's data folder."""
-    return Path(os.environ.get("AUDIOJAX_DATA") or user_data_dir("audiojax")).expanduser()
 
 
 def data_name(data: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from audiojax.cli.parsing import file_named, whole_number
 from audiojax.files import shown
+from audiojax.folders import data_home
 
 EXAMPLES = """
 audiojax data soundworld                                  # mini, studio, into the user's data folder
@@ -37,7 +38,6 @@ def run(args: Namespace) -> None:
 
 
 def _build(args: Namespace) -> Path:
-    from audiojax.api.data import data_home
     from audiojax.data.soundworld.builder import build
 
     folder = args.data_dir or data_home()
