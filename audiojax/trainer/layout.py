@@ -29,7 +29,8 @@ class Layout:
 
     Attributes:
       parallel: "pmap" | "mesh".
-      mesh: all devices as (data, fsdp, tensor); under pmap the devices of this process alone, as ("data",), which all hold the state.
+      mesh: all devices as (data, fsdp, tensor), those of process 0 first, then those of process 1, and so on, as the rows of a batch are;
+        under pmap the devices of this process alone, as ("data",), which all hold the state.
       ways: shards that the global batch falls into.
       devices: of all processes.
     """
@@ -77,10 +78,12 @@ def make_layout(parallel: str = "pmap", mesh_sizes: Sequence[int] = (-1, 1, 1), 
         sizes[sizes.index(-1)] = max(1, len(devices) // prod(size for size in sizes if size != -1))
     if prod(sizes) != len(devices):
         raise UsageError(f"mesh {tuple(sizes)} needs {prod(sizes)} devices, and there are {len(devices)}")
-    mesh = jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
-    rows = mesh.devices.reshape(-1, sizes[2])  # the devices of a row see the same examples
+    devices.sort(key=lambda device: (device.process_index, device.id))  # jax.make_mesh would mix processes, as the wires of a pod do
+    rows = np.array(devices).reshape(-1, sizes[2])  # the devices of a row see the same examples
     if any(len({device.process_index for device in row}) > 1 for row in rows):
-        raise UsageError(f"mesh {tuple(sizes)}: the tensor axis spans processes; use at most {jax.local_device_count()} along it")
+        local = sum(device.process_index == devices[0].process_index for device in devices)
+        raise UsageError(f"mesh {tuple(sizes)}: the tensor axis spans processes of {local} devices; use a divisor of {local} along it")
+    mesh = Mesh(rows.reshape(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
     return Layout("mesh", mesh, sizes[0] * sizes[1], len(devices))
 
 
