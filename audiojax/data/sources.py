@@ -4,6 +4,7 @@ A record is {"audio": int16 [n] mono, "sample_rate": Hz, "id": str, "captions": 
 """
 
 import operator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ class StoredRecords:
         missing = [field for field in FIELDS if field not in self._features]
         if missing:
             raise UsageError(f"{self.folder}: no field {missing[0]!r}; records need {', '.join(FIELDS)} (see the README's data schema)")
+        self._caption_features = tfds.features.FeaturesDict({"captions": self._features["captions"]})
         asked = self.split if self.split in stored else DERIVED.get(self.split, self.split)
         parts = asked.split("+")
         for part in parts:
@@ -54,18 +56,25 @@ class StoredRecords:
     def __repr__(self) -> str:  # Grain checkpoints compare this text
         return f"StoredRecords({self.folder}, {self.split}, {len(self)} clips)"
 
+    def captions(self, index: int) -> list[str]:
+        """The captions of one record; its audio is not decoded."""
+        return _texts(self._caption_features.deserialize_example_np(self._stored(index))["captions"])
+
     def __getitem__(self, index: int) -> dict:
-        index = operator.index(index)
-        if not 0 <= index < len(self):
-            raise IndexError(f"{self!r} has no record {index}")
-        raw = self._features.deserialize_example_np(self._records[index])
+        raw = self._features.deserialize_example_np(self._stored(index))
         return {
             "audio": np.asarray(raw["audio"], np.int16),
             "sample_rate": int(raw["sample_rate"]),
             "id": _text(raw["id"]),
-            "captions": [_text(caption) for caption in raw["captions"]],
+            "captions": _texts(raw["captions"]),
             "scene": _text(raw["scene"]),
         }
+
+    def _stored(self, index: int) -> bytes:
+        index = operator.index(index)
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self!r} has no record {index}")
+        return self._records[index]
 
 
 def open_records(data_dir: str | Path, split: str) -> StoredRecords:
@@ -91,6 +100,10 @@ def find_dataset(data_dir: str | Path) -> Path:
     if len(found) > 1:
         raise UsageError(f"{root}: holds {len(found)} datasets; name one: {', '.join(str(path.relative_to(root)) for path in found[:6])}")
     return found[0]
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    return [_text(value) for value in values]
 
 
 def _text(value: object) -> str:
