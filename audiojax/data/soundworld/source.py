@@ -1,7 +1,6 @@
 """SoundWorld in memory: the same records as the stored build, synthesised on demand. Random access, picklable, numpy only."""
 
 import operator
-from collections import OrderedDict
 
 from audiojax.data.soundworld import classes, draw, grammar, lexicon, render, scenes
 from audiojax.data.soundworld.scenes import Scene
@@ -21,7 +20,6 @@ class SceneSource:
       size: mini | base | large | a multiple of base as text, "0.02".
       domain: studio | field.
       seed: of the world. sample_rate: Hz. seconds: length of a clip, at least 3.84.
-      cache: number of records kept in memory, last used first to stay.
     Raises: UsageError for an unknown split, size or domain, too short clips or an impossible rate.
     """
 
@@ -33,7 +31,6 @@ class SceneSource:
         seed: int = 0,
         sample_rate: int = 16_000,
         seconds: float = draw.SECONDS,
-        cache: int = 0,
     ):
         if domain not in lexicon.DOMAINS:
             raise UsageError(f"SoundWorld domain {domain!r}: use {' or '.join(lexicon.DOMAINS)}")
@@ -44,7 +41,6 @@ class SceneSource:
         self.split, self.domain, self.seed, self.sample_rate, self.seconds = split, domain, seed, sample_rate, seconds
         sizes = scenes.split_sizes(size)
         self._parts = [(part, scenes.anchors(part, sizes[part], seed)) for part in (DATASTORE if split == "datastore" else (split,))]
-        self._capacity, self._kept = cache, OrderedDict()
 
     def __len__(self) -> int:
         return sum(len(anchors) for _, anchors in self._parts)
@@ -73,19 +69,11 @@ class SceneSource:
         return [self[index] for index in range(start, min(stop, len(self)))]
 
     def __getitem__(self, index: int) -> dict:
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return dict(self._kept[index])
         scene = self.scene(index)
-        record = {
+        return {
             "audio": render.render(scene, self.domain, self.sample_rate),
             "sample_rate": self.sample_rate,
             "id": f"{self.domain}-{scene.split}-{scene.index:06d}",
             "captions": grammar.captions(scene, self.domain),
             "scene": scene.to_json(),
         }
-        if self._capacity:
-            self._kept[index] = record
-            if len(self._kept) > self._capacity:
-                self._kept.popitem(last=False)
-        return dict(record)

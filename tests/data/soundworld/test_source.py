@@ -38,15 +38,6 @@ def test_same_audio_in_any_order_and_process():
     assert repr(copy) == repr(source)
 
 
-def test_cache_keeps_the_last_records_used():
-    source = SceneSource("val", "mini", cache=2)
-    first = source[0]
-    assert source[0]["audio"] is first["audio"]
-    source[1], source[2]
-    assert source[0]["audio"] is not first["audio"]
-    assert np.array_equal(source[0]["audio"], first["audio"])
-
-
 @pytest.mark.parametrize("domain", ["studio", "field"])
 def test_peaks_are_safe_and_level_says_nothing(domain):
     source = SceneSource("pretrain", "mini", domain)
