@@ -89,11 +89,16 @@ def eval_batches(
     """Every example once, in order, without randomness; the last batch is filled with copies of the last example.
 
     Args as for `train_batches`, but for mode: "pairs", or "clips": a row is a clip with all its captions, text_ids and text_mask being
-    [b, captions, l] (all clips must have equally many).
+    [b, captions, l]. All clips must have equally many then, which is checked here and not in the middle of the split.
 
-    Yields:
-      this process's rows of each global batch, with "valid" bool [b], False on filling rows.
+    Returns:
+      an iterator over this process's rows of each global batch, with "valid" bool [b], False on filling rows.
+
+    Raises:
+      UsageError: as `train_batches`; in mode "clips" also clips with different numbers of captions.
     """
+    if mode == "clips" and captions is None:
+        captions = captions_of_each(source)
     examples = example_source(source, mode, captions)
     share = _share(batch_size, process_count)
     padded = math.ceil(len(examples) / batch_size) * batch_size
@@ -101,7 +106,7 @@ def eval_batches(
     dataset = grain.MapDataset.source(rows).map(partial(_transform_eval, transform=transform))
     dataset = _ProcessRows(dataset, batch_size, process_index, process_count, 0, padded // process_count)
     dataset = dataset.batch(share, batch_fn=transform.collate)
-    yield from dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)))
 
 
 def batches_of(
@@ -158,6 +163,28 @@ def example_source(source: Any, mode: str, captions: int | None = None) -> "Exam
     else:
         counts = np.ones(len(source), np.int64)
     return ExampleSource(source, mode, np.concatenate([[0], np.cumsum(counts)]), captions)
+
+
+def captions_of_each(source: Any) -> int:
+    """How many captions every clip of a source has; reads the source once, unless it has `captions(i)`.
+
+    Raises:
+      UsageError: not all have equally many; it names how many have which number, and some of them.
+    """
+    clips: dict[int, list[int]] = {}
+    for clip in range(len(source)):
+        clips.setdefault(len(_captions(source, clip)), []).append(clip)
+    if len(clips) > 1:
+        found = sorted(clips.items(), key=lambda item: (-len(item[1]), item[0]))
+        told = [f"{len(some)} {'have' if len(some) > 1 else 'has'} {count} ({_ids(source, some)})" for count, some in found[:4]]
+        told += ["others have other numbers"] if len(found) > 4 else []
+        raise UsageError(f"evaluation needs equally many captions for each clip of a split; of these {len(source)} clips {', '.join(told)}")
+    return next(iter(clips), 0)
+
+
+def _ids(source: Any, clips: Sequence[int], most: int = 3) -> str:
+    ids = ", ".join(f"'{source[clip]['id']}'" for clip in clips[:most])
+    return ids + (", ..." if len(clips) > most else "")
 
 
 def _captions(source: Any, index: int) -> Sequence[str]:

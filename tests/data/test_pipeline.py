@@ -153,6 +153,26 @@ def test_clips_mode_has_all_captions_of_a_clip_in_a_row():
     assert batches[1]["valid"].tolist() == [True, True, True, False]
 
 
+def test_clips_with_different_numbers_of_captions_are_named_before_the_first_batch():
+    assert len(list(pipeline.eval_batches(Clips(), make(), batch_size=4, mode="clips"))) == 2
+    with pytest.raises(UsageError, match=r"of these 7 clips 6 have 2 \('c0', 'c1', 'c2', \.\.\.\), 1 has 3 \('c3'\)$"):
+        pipeline.eval_batches(Clips(odd=True), make(), batch_size=4, mode="clips")
+    assert len(list(pipeline.eval_batches(Clips(odd=True), make(), batch_size=4))) == 4  # pairs need no such thing
+
+
+def test_counting_captions_reads_no_record_where_the_source_can_tell():
+    class Told(Clips):
+        def captions(self, index):
+            return ["a"] * (1 + index % 6)
+
+    source = Told()
+    source.size = 12
+    with pytest.raises(UsageError, match=r"2 have 1 \('c0', 'c6'\), .*, others have other numbers$"):
+        pipeline.captions_of_each(source)
+    assert source.reads == 8  # for the names
+    assert pipeline.captions_of_each(Clips(1)) == 2
+
+
 def test_captions_are_counted_or_checked():
     assert len(pipeline.example_source(Clips(odd=True), "pairs")) == 15
     assert len(pipeline.example_source(Clips(odd=True), "random")) == 7
