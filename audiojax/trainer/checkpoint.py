@@ -3,11 +3,15 @@
 A step holds three items: `state` (the TrainState), `data` (the Grain iterator of every process) and `meta` (JSON: task, shapes, digest).
 Saves are asynchronous and atomic: a step without its final name does not exist. The newest `keep` steps stay, and the best one.
 The digest is a checksum of every bit of the state, so that a damaged checkpoint is recognised even where the file format would not notice.
+
+Processes read by themselves and then agree: a step is restored on all of them or on none. Orbax's manager, which saves, would leave those
+that succeed waiting for one that failed, so reading goes around it, through its handlers.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from audiojax.errors import AudiojaxError, UsageError
+from audiojax.trainer.agreement import Damaged, from_first, together
 from audiojax.trainer.layout import Layout, from_saved, saved_sharding, to_saved
 from audiojax.trainer.state import TrainState
 
@@ -76,8 +80,8 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """The evaluated step with the highest selection metric, None if none was evaluated."""
-        scored = {step: self.metrics(step) for step in self.steps()}
+        """The evaluated step with the highest selection metric, None if none was evaluated; the same on every process."""
+        scored = {step: self.metrics(step) for step in from_first(self.steps())}
         scored = {step: metrics[SELECT] for step, metrics in scored.items() if SELECT in metrics}
         return max(scored, key=lambda step: (scored[step], step)) if scored else None
 
@@ -118,7 +122,10 @@ class Checkpoints:
             )
 
     def restore_newest(self, target: Any, shardings: Any) -> Restored | None:
-        """The newest step that can be read, None if there is no step. Damaged newer steps are moved to "<directory>-damaged".
+        """The newest step that can be read, None if there never was one. Damaged newer steps are then moved to "<directory>-damaged".
+
+        Steps stay where they are until an older one has been read: a run whose every step fails must not find an empty folder the next
+        time and begin again.
 
         Args:
           target: TrainState of ShapeDtypeStructs.
@@ -126,46 +133,74 @@ class Checkpoints:
 
         Raises:
           UsageError: the checkpoint belongs to another task or configuration.
-          AudiojaxError: every step is damaged.
+          AudiojaxError: every step is damaged, or the machine lacks what it takes to read one.
         """
-        steps = self.steps()
+        steps, aside = from_first(together(str(self.directory), lambda: [self.steps(), _steps_in(self._aside)]))
+        if aside and not steps:
+            raise AudiojaxError(
+                f"{self.directory} holds no checkpoint, but {self._aside} holds step {aside[-1]}, which could not be read:"
+                f" move it back to try it again, or delete {self._aside} to train from the start"
+            )
+        damaged: list[int] = []
         for step in reversed(steps):
             try:
-                return self.restore(step, target, shardings)
-            except UsageError:
-                raise
-            except Exception as error:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-                self.say(f"checkpoint {self.directory.name}/{step} is damaged ({reason}): falling back to the one before")
-                self._set_aside(step)
+                restored = self.restore(step, target, shardings)
+            except Damaged as error:
+                self.say(f"checkpoint {self.directory.name}/{step} is damaged ({error})")
+                damaged.append(step)
+                continue
+            if damaged:
+                self.say(f"falling back to checkpoint {self.directory.name}/{step}")
+                together(str(self._aside), lambda: self._set_aside(damaged))
+                self._manager.reload()
+            return restored
         if steps:
-            raise AudiojaxError(f"{self.directory}: no readable checkpoint is left; start in a new workdir")
+            raise AudiojaxError(f"{self.directory}: no readable checkpoint is left; start in a new workdir, or delete this folder")
         return None
 
     def restore(self, step: int, target: Any, shardings: Any) -> Restored:
-        """The state of one step; raises whatever is wrong with it."""
-        meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        """The state of one step.
+
+        Raises:
+          UsageError: the checkpoint belongs to another task or configuration.
+          OutOfReach: memory, files or devices are lacking on a process; the step may be sound.
+          Damaged: a process found it damaged.
+        """
+        where = str(self.directory / str(step))
+        meta, state = together(where, lambda: self._read(step, target, shardings))
+        together(where, lambda: _check_digest(state, meta["digest"]))
+        return Restored(step, state, meta, self.metrics(step))
+
+    def restore_data(self, step: int, data: Iterator) -> None:
+        """Sets a Grain iterator to the place it had at `step`; it must be made as the saved one was.
+
+        Raises:
+          OutOfReach: memory or files are lacking on a process.
+          Damaged: on a process the saved place does not fit the iterator, whose place is then undefined.
+        """
+        place = self.directory / str(step) / "data"
+        arguments = grain.checkpoint.CheckpointRestore(data)
+        together(str(place), lambda: grain.checkpoint.CheckpointHandler().restore(place, args=arguments))
+
+    def metrics(self, step: int) -> Mapping[str, float]:
+        """What was saved as the metrics of a step, {} if it was not evaluated; the same on every process."""
+        try:
+            found = together(str(self.directory / str(step)), lambda: dict(self._manager.metrics(step) or {}))
+        except Damaged:  # a damaged file of metrics is an unevaluated step
+            return {}
+        return from_first(found)
+
+    def _read(self, step: int, target: Any, shardings: Any) -> tuple[Mapping[str, Any], TrainState]:
+        """(meta, state) of a step, read by this process without a word to the others."""
+        place = self.directory / str(step)
+        meta = ocp.JsonCheckpointHandler().restore(place / "meta")
         self._check_meta(step, meta, target)
         if self.layout.parallel == "pmap":
             shardings = jax.tree.map(lambda _: saved_sharding(self.layout), shardings)
         abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), target, shardings)
-        state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
-        state = from_saved(self.layout, state)
-        digest = state_digest(state)
-        if digest != meta["digest"]:
-            raise AudiojaxError(f"its bits have checksum {digest}, not {meta['digest']}")
-        return Restored(step, state, meta, self.metrics(step))
-
-    def restore_data(self, step: int, data: Iterator) -> None:
-        """Sets a Grain iterator to the place it had at `step`; it must be made as the saved one was."""
-        self._manager.restore(step, args=ocp.args.Composite(data=grain.checkpoint.CheckpointRestore(data)))
-
-    def metrics(self, step: int) -> Mapping[str, float]:
-        """What was saved as the metrics of a step, {} if it was not evaluated."""
-        try:
-            return dict(self._manager.metrics(step) or {})
-        except Exception:  # a damaged file of metrics is an unevaluated step
-            return {}
+        with closing(ocp.StandardCheckpointHandler()) as handler:
+            state = handler.restore(place / "state", args=ocp.args.StandardRestore(abstract))
+        return meta, from_saved(self.layout, state)
 
     def _check_meta(self, step: int, meta: Mapping[str, Any], target: Any) -> None:
         where = self.directory / str(step)
@@ -180,16 +215,17 @@ class Checkpoints:
             if shape != meta["shapes"][path]:
                 raise UsageError(f"{where} was made with another config: '{path}' is {meta['shapes'][path]} there, {shape} here")
 
-    def _set_aside(self, step: int) -> None:
-        aside = self.directory.with_name(self.directory.name + "-damaged")
+    @property
+    def _aside(self) -> Path:
+        return self.directory.with_name(self.directory.name + "-damaged")
+
+    def _set_aside(self, steps: Sequence[int]) -> None:
         if jax.process_index() == 0:
-            aside.mkdir(exist_ok=True)
-            place = aside / str(step)
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(self.directory / str(step), place)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"damaged {step}")
-        self._manager.reload()
+            self._aside.mkdir(exist_ok=True)
+            for step in steps:
+                place = self._aside / str(step)
+                shutil.rmtree(place, ignore_errors=True)
+                os.replace(self.directory / str(step), place)
 
 
 def state_digest(tree: Any) -> int:
@@ -211,6 +247,16 @@ def _digest(tree: Any) -> Any:
 
 
 _UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
+
+
+def _check_digest(state: Any, expected: int) -> None:
+    digest = state_digest(state)
+    if digest != expected:
+        raise Damaged(f"its bits have checksum {digest}, not {expected}")
+
+
+def _steps_in(folder: Path) -> list[int]:
+    return sorted(int(place.name) for place in folder.iterdir() if place.name.isdigit()) if folder.is_dir() else []
 
 
 def _shapes(tree: Any) -> dict[str, str]:

@@ -26,6 +26,7 @@ from rich.console import Console
 
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.papers.task import Task
+from audiojax.trainer.agreement import Damaged
 from audiojax.trainer.checkpoint import SELECT, Checkpoints, Restored, state_digest
 from audiojax.trainer.evaluate import evaluate
 from audiojax.trainer.interrupt import RunInterrupted, Signals
@@ -145,7 +146,6 @@ def fit(
                 state = _train(run, state, data, origin, checkpoints, writer, bar, eval_data, on_eval)
         else:
             say(f"{phase.name}: finished before, at step {start}")
-        checkpoints.wait()
         return _chosen(run, state, checkpoints)
 
 
@@ -224,7 +224,7 @@ def _open_data(train_data: Data, checkpoints: Checkpoints, restored: Restored | 
         try:
             checkpoints.restore_data(restored.step, data)
             return data, origin
-        except (KeyError, ValueError, TypeError):  # saved with another number of loader workers: the step alone says where to go on
+        except Damaged:  # saved with another number of loader workers: the step alone says where to go on
             pass
     return train_data(restored.step), {"start": restored.step, "processes": processes}
 
@@ -266,7 +266,7 @@ def _train(
             bar.advance(step)
 
             last = step == phase.steps
-            stop = signals.agreed(step % phase.log_every == 0)
+            stop = 0 if last else signals.agreed(step % phase.log_every == 0)
             scores = None
             if eval_data is not None and (last or (phase.eval_every and step % phase.eval_every == 0)):
                 _read(phase, *late, writer, bar, meter)
@@ -278,6 +278,9 @@ def _train(
                     late = None
                 checkpoints.save(state, data, meta, scores)
                 meter.reset()
+            if last:  # asked when all is done, so that a signal during the final evaluation or save is not lost
+                checkpoints.wait()
+                stop = signals.agreed(True)
             if stop:
                 checkpoints.wait()
                 raise RunInterrupted(
@@ -336,8 +339,8 @@ def _chosen(run: _Run, state: TrainState, checkpoints: Checkpoints) -> FitResult
         try:
             state = state if best == int(state.step) else checkpoints.restore(best, run.target, run.shardings).state
             metrics = checkpoints.metrics(best)
-        except Exception as error:
-            checkpoints.say(f"the best checkpoint, {best}, cannot be read ({type(error).__name__}): the last parameters are used")
+        except Damaged as error:
+            checkpoints.say(f"the best checkpoint, {best}, is damaged ({error}): the last parameters are used")
         choice = "ema" if metrics.get("ema_chosen") else "raw"
     params = merge_params(state.ema if choice == "ema" else state.params, run.frozen)
     shown = {name.removeprefix(choice + "/"): value for name, value in metrics.items() if name.startswith(choice + "/")}

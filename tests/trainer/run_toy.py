@@ -78,6 +78,22 @@ def eval_data(batch, rows=37):
         yield {name: np.stack([item[name] for item in items]) for name in items[0]} | {"valid": valid[mine]}
 
 
+def break_restore(step, why):
+    """From here on this process fails to read the state of one step: it is "damaged", or "stale" on the file server."""
+    import errno
+
+    import orbax.checkpoint as ocp
+
+    restore = ocp.StandardCheckpointHandler.restore
+
+    def fail(self, directory, *arguments, **options):
+        if Path(directory).parent.name == str(step):
+            raise ValueError("bad bytes") if why == "damaged" else OSError(errno.ESTALE, "Stale file handle")
+        return restore(self, directory, *arguments, **options)
+
+    ocp.StandardCheckpointHandler.restore = fail
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("workdir")
@@ -91,6 +107,8 @@ def main(argv=None):
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--trainable", default=".*")
     parser.add_argument("--stop-at", type=int, default=0)
+    parser.add_argument("--log-every", type=int, default=1)
+    parser.add_argument("--unreadable", nargs=2, default=None, metavar=("STEP", "WHY"), help="what the last process cannot restore")
     options = parser.parse_args(argv)
     flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag]
     os.environ["XLA_FLAGS"] = " ".join([*flags, f"--xla_force_host_platform_device_count={options.devices}"])
@@ -106,11 +124,13 @@ def main(argv=None):
     from tests.trainer import toy
 
     distributed.initialize()
+    if options.unreadable and jax.process_index() == jax.process_count() - 1:
+        break_restore(int(options.unreadable[0]), options.unreadable[1])
     groups = toy.GROUPS if options.trainable == ".*" else {"all": {"pattern": ".*", "lr": 1e-3}}
     phase = make_phase(
         "first",
         {"steps": options.steps, "batch_size": options.batch, "groups": groups, "trainable": options.trainable, "ema_decay": 0.9},
-        {"parallel": options.parallel, "save_every": options.save_every, "eval_every": options.eval_every, "log_every": 1},
+        {"parallel": options.parallel, "save_every": options.save_every, "eval_every": options.eval_every, "log_every": options.log_every},
     )
     data = partial(train_data, batch=options.batch, delay=options.delay, workers=options.workers)
     try:

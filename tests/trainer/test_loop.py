@@ -1,5 +1,6 @@
 """The loop: model selection, resume, signals, damage, and every request that cannot be granted."""
 
+import errno
 import os
 import shutil
 import signal
@@ -9,11 +10,12 @@ from functools import partial
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from rich.console import Console
 
 from audiojax.errors import AudiojaxError, UsageError
-from audiojax.trainer.interrupt import RunInterrupted
+from audiojax.trainer.interrupt import RunInterrupted, Signals
 from audiojax.trainer.log import read_metrics
 from audiojax.trainer.loop import fit
 from audiojax.trainer.settings import make_phase
@@ -108,6 +110,22 @@ def test_signal_saves_and_the_next_run_goes_on_exactly(straight, tmp_path, at, n
     assert shown(tmp_path) == shown(straight[1])
 
 
+def test_signal_during_the_final_evaluation_is_not_lost(tmp_path):
+    def evaluation():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return EVALUATION()
+
+    with pytest.raises(RunInterrupted, match="saved step 2 after SIGTERM"):
+        train(tmp_path, steps=2, evaluation=evaluation)
+    assert train(tmp_path, steps=2, data=no_data).step == 2
+
+
+def test_signal_after_the_last_common_question_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(Signals, "agreed", lambda self, ask: self.received if ask else 0)  # as one of several processes
+    with pytest.raises(RunInterrupted, match="saved step 4 after SIGTERM"):
+        train(tmp_path, steps=4, log_every=25, data=stopping(partial(train_data, batch=16), 2), evaluation=None)
+
+
 def test_grain_state_is_used_and_exact(straight, tmp_path):
     train(tmp_path, steps=6, eval_every=4)
     starts = []
@@ -174,11 +192,55 @@ def test_wrong_bits_in_a_readable_checkpoint_are_noticed(tmp_path, capsys):
     assert "its bits have checksum" in capsys.readouterr().err
 
 
-def test_nothing_readable_is_an_error(tmp_path):
+def test_nothing_readable_is_an_error_each_time(tmp_path):
     train(tmp_path, steps=3, keep=1, evaluation=None)
     damage_files(tmp_path / "checkpoints" / "first" / "3")
-    with pytest.raises(AudiojaxError, match="no readable checkpoint is left"):
-        train(tmp_path)
+    rows = (tmp_path / "metrics.csv").read_bytes()
+    for _ in range(2):
+        with pytest.raises(AudiojaxError, match="no readable checkpoint is left"):
+            train(tmp_path, data=no_data)
+    assert (tmp_path / "metrics.csv").read_bytes() == rows
+    assert (tmp_path / "checkpoints" / "first" / "3").is_dir()
+
+
+def test_no_run_begins_again_beside_checkpoints_that_were_set_aside(tmp_path):
+    train(tmp_path, steps=3, keep=1, evaluation=None)
+    folder = tmp_path / "checkpoints" / "first"
+    aside = tmp_path / "checkpoints" / "first-damaged"
+    aside.mkdir()
+    (folder / "3").rename(aside / "3")
+    with pytest.raises(AudiojaxError, match="holds no checkpoint, but .*first-damaged holds step 3.*move it back.* or delete"):
+        train(tmp_path, data=no_data)
+    (aside / "3").rename(folder / "3")
+    assert train(tmp_path, steps=3, data=no_data, evaluation=None).step == 3
+
+
+LACKS = [
+    jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 42 bytes."),
+    MemoryError(),
+    OSError(errno.ESTALE, "Stale file handle"),
+    OSError(errno.EMFILE, "Too many open files"),
+    ValueError('UNAVAILABLE: Error opening "zarr" driver: Error reading local file "w": [OS error 116: ESTALE Stale file handle]'),
+]
+
+
+@pytest.mark.parametrize("lack", LACKS, ids=lambda error: str(error)[:20] or "MemoryError")
+def test_checkpoint_that_the_machine_cannot_read_now_is_not_damaged(straight, tmp_path, monkeypatch, lack):
+    shutil.copytree(straight[1], tmp_path, dirs_exist_ok=True)
+
+    def restore(*_, **__):
+        raise lack
+
+    folder = tmp_path / "checkpoints" / "first"
+    before = sorted(folder.iterdir()), (tmp_path / "metrics.csv").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.StandardCheckpointHandler, "restore", restore)
+        for _ in range(2):
+            with pytest.raises(AudiojaxError, match="first/12 is out of reach .* run the command again"):
+                train(tmp_path, data=no_data)
+    assert (sorted(folder.iterdir()), (tmp_path / "metrics.csv").read_bytes()) == before
+    assert not (tmp_path / "checkpoints" / "first-damaged").exists()
+    assert_equal(train(tmp_path, data=no_data), straight[0])
 
 
 @pytest.mark.parametrize("layout", [{"parallel": "mesh"}, {"parallel": "mesh", "mesh": (2, 2, 2)}])

@@ -79,6 +79,32 @@ def test_resume_on_other_process_counts_keeps_the_global_order(alone, tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["pmap", "mesh"])
+def test_step_that_one_process_cannot_read_is_read_by_none(alone, tmp_path, parallel):
+    options = ("--eval-every", 4, "--save-every", 2, "--devices", 1, "--parallel", parallel)
+    processes.finish(*processes.start_many(2, tmp_path, "--steps", 6, *options))
+    stale = processes.start_many(2, tmp_path, "--steps", 8, *options, "--unreadable", 6, "stale")
+    texts = [process.communicate(timeout=240)[0] for process in stale]
+    assert [process.returncode for process in stale] == [1, 1], texts
+    assert "first/6 failed on another process" in texts[0]
+    assert "first/6 is out of reach ([Errno 116] Stale file handle)" in texts[1]
+    assert not (tmp_path / "checkpoints" / "first-damaged").exists()
+    texts = processes.finish(*processes.start_many(2, tmp_path, "--steps", 8, *options, "--unreadable", 6, "damaged"))
+    assert "checkpoint first/6 is damaged" in texts[0]
+    assert [place.name for place in (tmp_path / "checkpoints" / "first-damaged").iterdir()] == ["6"]
+    assert len(losses(tmp_path)) == 8
+
+
+@pytest.mark.slow
+def test_signal_between_the_last_report_and_the_end_stops_both(tmp_path):
+    options = ("--steps", 4, "--log-every", 25, "--eval-every", 0, "--devices", 1, "--stop-at", 2)
+    both = processes.start_many(2, tmp_path, *options)
+    texts = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [143, 143], texts
+    assert all("saved step 4 after SIGTERM" in text for text in texts)
+
+
+@pytest.mark.slow
 def test_sigterm_to_one_of_two_processes_stops_both_after_the_same_step(tmp_path):
     options = ("--steps", 400, "--delay", 0.01, "--eval-every", 0, "--save-every", 50, "--devices", 1)
     both = processes.start_many(2, tmp_path, *options)
