@@ -17,10 +17,10 @@ from audiojax.api.find import Finder, load
 from audiojax.data.soundworld import oracle
 from audiojax.data.soundworld.scenes import Scene
 from audiojax.errors import UsageError
+from audiojax.files import write_whole
 from audiojax.metrics.bootstrap import mean_interval
 from audiojax.metrics.retrieval import DEPTHS, Ranks, chance_scores
 from audiojax.papers import diffatr
-from audiojax.report.files import write_whole
 from audiojax.report.html import write_report
 from audiojax.report.sections import Card, Curves, Hit, Metric, MetricTable, Note, Section, Sound, Table, TopList, TopLists
 from audiojax.trainer.distributed import require_one_process

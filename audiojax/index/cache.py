@@ -5,12 +5,14 @@ written beside its place and moved there, so a kill leaves whole files only; run
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import stat
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +57,10 @@ def settings_folder(cache_dir: Path, settings: Mapping[str, Any]) -> Path:
     return folder
 
 
-def read_entries(folder: Path, decoder: str) -> dict[str, Entry]:
-    """Digest -> entry, from all shards. A shard that cannot be read counts as absent. Bad files count only if `decoder` judged them."""
+def read_entries(folder: Path, decoder: str, wanted: Collection[str]) -> dict[str, Entry]:
+    """Digest -> entry for the `wanted` digests that some shard has. A shard that cannot be read counts as absent. Bad files count only if
+    `decoder` judged them. What other folders have in the cache is read shard by shard and not kept.
+    """
     entries: dict[str, Entry] = {}
     for path in sorted(folder.glob("*.npz")):
         shard = _read_npz(path)
@@ -64,12 +68,14 @@ def read_entries(folder: Path, decoder: str) -> dict[str, Entry]:
             continue
         ends = np.cumsum(shard["counts"])
         for i, digest in enumerate(shard["digests"].tolist()):
+            if digest not in wanted:
+                continue
             rows = slice(ends[i] - shard["counts"][i], ends[i])
             if reason := str(shard["reasons"][i]):
                 if str(shard["decoder"]) == decoder:
                     entries.setdefault(digest, bad_entry(Reason(reason), str(shard["details"][i])))
             else:
-                entries[digest] = Entry(shard["embeddings"][rows], shard["starts"][rows], bool(shard["silent"][i]))
+                entries[digest] = Entry(shard["embeddings"][rows].copy(), shard["starts"][rows].copy(), bool(shard["silent"][i]))
     return entries
 
 
@@ -118,8 +124,13 @@ class Digests:
         return cls(table, {path: (size, time, digest) for path, size, time, digest in zip(*columns, strict=True)})
 
     def of(self, path: Path) -> str:
-        """blake2b digest of the file's bytes, hexadecimal. OSError where it cannot be read."""
+        """blake2b digest of the file's bytes, hexadecimal.
+
+        OSError where it cannot be read, and for pipes and devices, which may never end.
+        """
         status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.ENODEV, "neither file nor folder")
         stamp = (status.st_size, status.st_mtime_ns)
         name = os.path.abspath(path)
         if name not in self.known or self.known[name][:2] != stamp:

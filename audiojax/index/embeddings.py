@@ -6,6 +6,7 @@ depend on its neighbours and one program is compiled.
 
 import contextlib
 import dataclasses
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -144,7 +145,6 @@ def embed_folder(
     cache = Path(cache_dir).expanduser()
     settings = {"model": model_id, "sample_rate": sample_rate, "seconds": seconds, "hop": hop_seconds, "padding": padding, "mono": "mean"}
     shards, decoder = settings_folder(cache, settings), f"libsndfile {soundfile.__libsndfile_version__}, {io.second_decoder()}"
-    entries = read_entries(shards, decoder)
     options = io.DecodeOptions(sample_rate=sample_rate)
     samples = round(seconds * sample_rate)
     with _bar(progress) as bar:
@@ -157,6 +157,7 @@ def embed_folder(
                     unread[path] = BadAudio(str(path), _reason_of(error), error.strerror or "")
         finally:
             digests.write()
+        entries = read_entries(shards, decoder, set(digest_of.values()))
         todo: dict[str, Path] = {}  # one path per content
         for path, digest in digest_of.items():
             if digest not in entries:
@@ -276,6 +277,8 @@ def _assemble(
 
 
 def _reason_of(error: OSError) -> Reason:
+    if error.errno == errno.ENODEV:
+        return Reason.NOT_A_FILE
     return Reason.MISSING if isinstance(error, FileNotFoundError) else Reason.UNREADABLE
 
 

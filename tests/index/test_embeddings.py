@@ -14,7 +14,7 @@ import soundfile
 from audiojax.audio.reasons import Reason
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.index import embeddings
-from audiojax.index.cache import Digests
+from audiojax.index.cache import Digests, read_entries
 from audiojax.index.embeddings import embed_folder, list_sounds
 
 RATE = 1000
@@ -173,6 +173,24 @@ def test_bad_files_are_named_remembered_and_stop_nothing(folder, embed):
     again = Model()
     second = embed(folder, again)
     assert (again.shapes, second.skipped, second.silent) == ([], found.skipped, found.silent)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_pipes_and_devices_are_named_and_never_read(folder, embed, make):
+    make(folder / "endless.wav")
+    found = embed(folder, Model())
+    assert found.skipped == {folder / "endless.wav": "not_a_file (neither file nor folder)"}
+    assert len(found.paths) == 6
+
+
+def test_only_the_wanted_entries_are_kept_in_memory(folder, embed, tmp_path):
+    embed(folder, Model())
+    shards = next((tmp_path / "cache" / "entries").iterdir())
+    decoder = str(np.load(next(shards.glob("*.npz")))["decoder"])
+    every = [digest for path in shards.glob("*.npz") for digest in np.load(path)["digests"].tolist()]
+    found = read_entries(shards, decoder, set(every[:2]))
+    assert set(found) == set(every[:2])
+    assert all(entry.embeddings.base is None for entry in found.values())  # not views that keep the shard
 
 
 def test_names_that_are_not_utf_8_are_embedded_and_remembered(tmp_path, embed):
