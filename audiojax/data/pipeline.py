@@ -7,6 +7,7 @@ and a run that stopped after step s goes on by asking for step s.
 
 import math
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,8 +54,7 @@ def train_batches(
       workers: processes that decode; 0 = threads of this one, which is faster on few cores.
 
     Returns:
-      a Grain iterator of dicts: waveform float32 [b, samples], text_ids int32 [b, l], text_mask bool [b, l], clip_index int32 [b],
-      example_id uint32 [b].
+      a Grain iterator of dicts: waveform float32 [b, samples], text_ids int32 [b, l], text_mask bool [b, l], clip_index int32 [b].
 
     Raises:
       UsageError: an unknown mode, an empty source, a batch that the processes do not divide.
@@ -135,16 +135,20 @@ def batches_of(
     share = _share(batch_size, process_count)
     if single_process and process_count > 1:
         raise UsageError("clips of several lengths (data.seconds is a list) need one process: give one length")
-    dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().random_map(transform)
-    dataset = _ProcessRows(dataset, batch_size, process_index, process_count, start_step, len(dataset) // process_count)
-    dataset = dataset.batch(share, drop_remainder=True, batch_fn=collate)
-    iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 if workers else max(4, threads)))
-    if workers:
-        if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
-            flags.FLAGS.mark_as_parsed()
-        options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers)
-        iterable = iterable.mp_prefetch(options, worker_init_fn=partial(_end_with_parent, os.getpid()))
-    return iter(iterable)
+
+    def from_step(step: int) -> grain.DatasetIterator:
+        dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().random_map(transform)
+        dataset = _ProcessRows(dataset, batch_size, process_index, process_count, step, len(dataset) // process_count)
+        dataset = dataset.batch(share, drop_remainder=True, batch_fn=collate)
+        iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 if workers else max(4, threads)))
+        if workers:
+            if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
+                flags.FLAGS.mark_as_parsed()
+            options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers)
+            iterable = iterable.mp_prefetch(options, worker_init_fn=partial(_follow_parent, os.getpid()))
+        return iter(iterable)
+
+    return _Batches(from_step, start_step)
 
 
 def example_source(source: Any, mode: str, captions: int | None = None) -> "ExampleSource":
@@ -159,7 +163,7 @@ def example_source(source: Any, mode: str, captions: int | None = None) -> "Exam
     if len(source) == 0:
         raise UsageError("the data source is empty")
     if mode == "pairs":
-        counts = np.full(len(source), captions) if captions else np.array([len(_captions(source, i)) for i in range(len(source))])
+        counts = np.full(len(source), captions) if captions else np.array([len(captions_of(source, i)) for i in range(len(source))])
     else:
         counts = np.ones(len(source), np.int64)
     return ExampleSource(source, mode, np.concatenate([[0], np.cumsum(counts)]), captions)
@@ -173,7 +177,7 @@ def captions_of_each(source: Any) -> int:
     """
     clips: dict[int, list[int]] = {}
     for clip in range(len(source)):
-        clips.setdefault(len(_captions(source, clip)), []).append(clip)
+        clips.setdefault(len(captions_of(source, clip)), []).append(clip)
     if len(clips) > 1:
         found = sorted(clips.items(), key=lambda item: (-len(item[1]), item[0]))
         told = [f"{len(some)} {'have' if len(some) > 1 else 'has'} {count} ({_ids(source, some)})" for count, some in found[:4]]
@@ -187,7 +191,8 @@ def _ids(source: Any, clips: Sequence[int], most: int = 3) -> str:
     return ids + (", ..." if len(clips) > most else "")
 
 
-def _captions(source: Any, index: int) -> Sequence[str]:
+def captions_of(source: Any, index: int) -> Sequence[str]:
+    """The captions of one clip, without its sound where the source can tell them so."""
     return source.captions(index) if callable(getattr(source, "captions", None)) else source[index]["captions"]
 
 
@@ -229,11 +234,49 @@ class MemorySource:
             record = self.records[index] = self.source[index]
         return record
 
+    def captions(self, index: int) -> Sequence[str]:
+        """The captions of one clip; keeps its record only where the source has no other way to tell them."""
+        if index in self.records or not callable(getattr(self.source, "captions", None)):
+            return self[index]["captions"]
+        return self.source.captions(index)
+
     def __repr__(self) -> str:  # Grain checkpoints compare this text
         return f"MemorySource({self.source!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {"source": self.source, "records": {}}  # a worker process fills its own
+
+
+class _Batches(grain.DatasetIterator):
+    """Batches from a step on, made when the first one is asked for.
+
+    Their saved place is the step alone. Grain's own depends on the number of loader workers, and is wrong or lost with another number.
+    """
+
+    def __init__(self, from_step: Callable[[int], grain.DatasetIterator], step: int) -> None:
+        super().__init__()
+        self._from_step, self._step = from_step, step
+        self._batches: grain.DatasetIterator | None = None
+
+    def __next__(self) -> Example:
+        if self._batches is None:
+            self._batches = self._from_step(self._step)
+        batch = next(self._batches)
+        self._step += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        return {"step": self._step}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        step = state["step"]
+        self.close()
+        self._step = step
+
+    def close(self) -> None:
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
 
 
 class _ProcessRows(grain.MapDataset):
@@ -277,8 +320,14 @@ def _transform_eval(item: tuple[Mapping[str, Any], bool], *, transform: ClipTran
     return {**transform(example["record"], example["clip_index"], example["caption"], None), "valid": np.bool_(valid)}
 
 
-def _end_with_parent(parent: int, index: int, count: int) -> None:
-    """Ends a loader worker when its parent is gone: a killed run would leave workers that wait for ever."""
+def _follow_parent(parent: int, index: int, count: int) -> None:
+    """A loader worker ends when its parent ends it or is gone, and not before.
+
+    A killed run would leave workers that wait for ever. The signals that stop a run reach its whole process group, and a run that has lost
+    its workers cannot finish the step that it saves.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -13,8 +13,6 @@ from jaxtyping import Float, Int16
 from audiojax.audio import io, lengths
 from audiojax.errors import UsageError
 
-CAPTIONS_A_CLIP = 256  # example_id = clip_index * CAPTIONS_A_CLIP + caption number
-
 
 @dataclass(frozen=True)
 class ClipTransform:
@@ -78,7 +76,6 @@ class ClipTransform:
             "text_ids": np.asarray(ids, np.int32),
             "text_mask": np.asarray(mask, bool),
             "clip_index": np.int32(clip_index),
-            "example_id": np.uint32(clip_index * CAPTIONS_A_CLIP + max(caption, 0)),
         }
 
     def collate(self, examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -1,9 +1,13 @@
 """Batches: the global order is a pure function of the step, on any number of processes."""
 
+import json
+import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +52,11 @@ def joined(parts):
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def pairs(batch):
+    """(clip, number of its caption) of every row: caption 1 of clip 3 is "3b"."""
+    return [(int(clip), int(ids[1]) - ord("a")) for clip, ids in zip(batch["clip_index"], batch["text_ids"], strict=True)]
+
+
 @pytest.fixture(scope="module")
 def expected():
     return train()
@@ -67,32 +76,37 @@ def test_start_step_continues_the_order(expected, count):
         assert_same(joined([share[step] for share in shares]), expected[5 + step])
 
 
-def test_grain_state_continues_the_order(expected):
-    def fresh():
-        return pipeline.train_batches(Clips(), make(), batch_size=4, seed=5)
+def test_saved_place_continues_the_order(expected):
+    def fresh(start):
+        return pipeline.train_batches(Clips(), make(), batch_size=4, seed=5, start_step=start)
 
-    first = fresh()
-    for _ in range(3):
+    first = fresh(1)
+    for _ in range(2):
         next(first)
-    second = fresh()
-    second.set_state(first.get_state())
-    for step in range(3, 7):
-        assert_same(next(second), expected[step])
+    state = json.loads(json.dumps(first.get_state()))
+    assert state == {"step": 3}  # and nothing of the threads, processes and first step, which may all be others next time
+    for start in (0, 1, 6):
+        second = fresh(start)
+        next(second)
+        second.set_state(state)
+        for step in range(3, 6):
+            assert_same(next(second), expected[step])
+    with pytest.raises(KeyError):
+        second.set_state({"iterators_in_use_states": []})
 
 
 def test_every_pair_once_an_epoch_in_a_new_order_each_time(expected):
-    ids = np.concatenate([batch["example_id"] for batch in train(steps=7)])  # 28 = 2 epochs of 14 pairs
-    pairs = {clip * 256 + caption for clip in range(7) for caption in range(2)}
-    assert set(ids[:14].tolist()) == set(ids[14:].tolist()) == pairs
-    assert ids[:14].tolist() != ids[14:].tolist()
-    assert [b["example_id"].tolist() for b in train(steps=3, seed=6)] != [b["example_id"].tolist() for b in expected[:3]]
+    seen = [pair for batch in train(steps=7) for pair in pairs(batch)]  # 28 = 2 epochs of 14 pairs
+    assert set(seen[:14]) == set(seen[14:]) == {(clip, caption) for clip in range(7) for caption in range(2)}
+    assert seen[:14] != seen[14:]
+    assert [pairs(b) for b in train(steps=3, seed=6)] != [pairs(b) for b in expected[:3]]
 
 
 def test_crops_change_between_epochs_but_not_between_runs():
     batches = train(steps=70)
     crops = {}
     for batch in batches:
-        for row, identity in enumerate(batch["example_id"].tolist()):
+        for row, identity in enumerate(pairs(batch)):
             crops.setdefault(identity, set()).add(float(batch["waveform"][row, 0]))
     assert max(len(starts) for starts in crops.values()) > 2
     for a, b in zip(batches, train(steps=70, threads=1), strict=True):
@@ -103,12 +117,19 @@ def test_random_mode_draws_one_caption_of_each_clip():
     batches = train(steps=7, mode="random")
     clips = np.concatenate([batch["clip_index"] for batch in batches])
     assert sorted(clips[:7].tolist()) == list(range(7))
-    assert {int(i) % 256 for batch in batches for i in batch["example_id"]} == {0, 1}
+    assert {caption for batch in batches for _, caption in pairs(batch)} == {0, 1}
 
 
-def test_worker_processes_give_the_same_batches(expected):
-    for a, b in zip(train(steps=3, workers=1), expected, strict=False):
-        assert_same({name: np.asarray(value) for name, value in a.items()}, b)
+def test_worker_processes_give_the_same_batches_whatever_signal_reaches_them(expected):
+    with closing(pipeline.train_batches(Clips(), make(), batch_size=4, seed=5, workers=1)) as batches:
+        for step, batch in enumerate(expected):
+            assert_same({name: np.asarray(value) for name, value in next(batches).items()}, batch)
+            if step == 0:
+                (worker,) = multiprocessing.active_children()
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    os.kill(worker.pid, number)
+    worker.join(timeout=10)
+    assert not worker.is_alive()
 
 
 LEAVE_WORKERS = """
@@ -140,9 +161,9 @@ def test_evaluation_visits_every_pair_in_order_and_fills_the_end(count):
     whole = [joined(parts) for parts in zip(*shares, strict=True)]
     assert [len(batch["valid"]) for batch in whole] == [4, 4, 4, 4]
     valid = np.concatenate([batch["valid"] for batch in whole])
-    ids = np.concatenate([batch["example_id"] for batch in whole])
+    seen = [pair for batch in whole for pair in pairs(batch)]
     assert valid.tolist() == [True] * 14 + [False] * 2
-    assert ids[valid].tolist() == [clip * 256 + caption for clip in range(7) for caption in range(2)]
+    assert seen[:14] == [(clip, caption) for clip in range(7) for caption in range(2)]
     assert np.all(np.concatenate([b["waveform"] for b in whole])[:2, 0] * 32768 == 1)  # crops at the start
 
 
@@ -190,6 +211,21 @@ def test_memory_source_reads_each_record_once_and_pickles_light():
     copy = pickle.loads(pickle.dumps(kept))
     assert copy.records == {}
     assert len(copy) == 7
+
+
+def test_memory_source_tells_captions_without_reading_where_its_source_can():
+    class Told(Clips):
+        def captions(self, index):
+            return [f"{index} of {self.size}"]
+
+    source = Told()
+    kept = pipeline.MemorySource(source)
+    assert kept.captions(3) == ["3 of 7"]
+    assert source.reads == 0
+    plain = Clips()
+    kept = pipeline.MemorySource(plain)
+    assert kept.captions(3) == kept[3]["captions"] == ["3a", "3b"]
+    assert plain.reads == 1
 
 
 @pytest.mark.parametrize(
