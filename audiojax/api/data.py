@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from audiojax.data.pipeline import MemorySource, eval_batches, train_batches
+from audiojax.data.pipeline import MemorySource, captions_of, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
 from audiojax.data.soundworld.source import SceneSource
 from audiojax.data.sources import open_records
@@ -60,7 +61,7 @@ def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Toke
         return Tokenizer.load(stored)
     if config["tokenizer"]["folder"]:
         return Tokenizer.load(config["tokenizer"]["folder"])
-    captions = (clean_caption(text) for i in range(len(source)) for text in source[i]["captions"])
+    captions = (clean_caption(text) for i in range(len(source)) for text in captions_of(source, i))
     return Tokenizer.train(captions, config["tokenizer"]["vocab_size"])
 
 
@@ -78,7 +79,15 @@ def training_stream(config: Mapping[str, Any], source: Any, transform: ClipTrans
         mode=data["mode"],
         captions=data["captions"] or None,
         threads=data["threads"],
+        workers=data["workers"],
     )
+
+
+def example_rows(config: Mapping[str, Any], source: Any, transform: ClipTransform) -> dict[str, np.ndarray]:
+    """One training example on each process, whose shapes initialise a model; read without worker processes."""
+    alone = {**config, "data": {**config["data"], "threads": 1, "workers": 0}}
+    with closing(training_stream(alone, source, transform, jax.process_count(), 0)) as stream:
+        return next(stream)
 
 
 def clip_batches(source: Any, transform: ClipTransform, batch_size: int) -> Iterator[dict[str, np.ndarray]]:

@@ -13,12 +13,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from audiojax.api.data import clip_batches, make_tokenizer, make_transform, open_split, training_stream
+from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
+from audiojax.data.pipeline import captions_of_each
 from audiojax.errors import UsageError
 from audiojax.papers import TASKS, diffatr
 from audiojax.papers.task import Task
@@ -32,7 +32,11 @@ from audiojax.trainer.log import Writer
 from audiojax.trainer.loop import FitResult, check_phase, fit
 from audiojax.trainer.settings import Phase, make_phase
 
-FREE_KEYS = ("parallel", "mesh", "data.dir", "data.threads", "data.in_memory", "train.log_every", "train.save_every", "train.keep")
+FREE_KEYS = (
+    *("parallel", "mesh", "data.dir", "data.threads", "data.workers", "data.in_memory"),
+    *("train.log_every", "train.save_every", "train.keep"),
+)
+PREPARATION = 6 * 3600.0  # s that the other processes wait for one that builds or reads the data
 LOGGED_QUERIES = 3  # validation queries whose best hit is logged as picture and audio
 
 
@@ -59,13 +63,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
     check_claim(workdir, config)
     _check_values(plain)
     train_source, val_source = _open_together(plain["data"], progress)
+    captions_of_each(val_source)  # not equally many is said now, not at the first evaluation
     tokenizer = make_tokenizer(plain, train_source, stored=workdir / "tokenizer")
     transform = make_transform(plain["data"], tokenizer)
-    example = next(training_stream(plain, train_source, transform, jax.process_count(), 0))
+    example = example_rows(plain, train_source, transform)
     stages = [(TASKS[plain["paper"]](plain, name, vocab_size=tokenizer.vocab_size), _phase(plain, name)) for name in plain["phases"]]
     for task, phase in stages:
         check_phase(task, phase, example)
     claim(workdir, config, tokenizer)
+    distributed.wait_for_all("data ready", PREPARATION)
 
     def eval_data():
         return clip_batches(val_source, transform, plain["train"]["eval_batch_size"])
@@ -184,20 +190,20 @@ def _check_values(config: Mapping[str, Any]) -> None:
     for section, key in counts:
         if config[section][key] < 1:
             raise UsageError(f"config key '{section}.{key}' is {config[section][key]}; it takes 1 or more")
+    if config["data"]["workers"] < 0:
+        raise UsageError(f"config key 'data.workers' is {config['data']['workers']}; it takes 0 (threads only) or more")
 
 
 def _open_together(data: Mapping[str, Any], progress: bool) -> list[Any]:
-    """The training and validation records; of several processes the first builds what is not there yet."""
+    """The training and validation records; of several processes the first builds what is not there yet, and the others wait for it."""
     first = jax.process_index() == 0
-    if jax.process_count() > 1 and not first:
-        multihost_utils.sync_global_devices("data: built")
-    sources = [open_split(data, split, progress=progress) for split in ("train", "val")]
-    if jax.process_count() > 1 and first:
-        multihost_utils.sync_global_devices("data: built")
-    found = {len(sources[1][i]["captions"]) for i in range(len(sources[1]))}
-    if len(found) != 1:
-        raise UsageError(f"validation clips have {min(found)} to {max(found)} captions each; evaluation needs equally many")
-    return sources
+    if not first:
+        distributed.wait_for_all("data built", PREPARATION)
+    try:
+        return [open_split(data, split, progress=progress) for split in ("train", "val")]
+    finally:
+        if first:  # also when it failed: what the first one could not do, the others try, and say so
+            distributed.wait_for_all("data built", PREPARATION)
 
 
 def _finish(config: dict[str, Any], task: Task, workdir: Path, tokenizer: Tokenizer, result: FitResult, eval_data: Any) -> Path:

@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 
 import jax
+import orbax.checkpoint as ocp
 
-from audiojax.errors import UsageError
+from audiojax.errors import AudiojaxError, UsageError
 
 NAMES = ("AUDIOJAX_COORDINATOR", "AUDIOJAX_NUM_PROCESSES", "AUDIOJAX_PROCESS_ID")
 
@@ -46,6 +47,21 @@ def shutdown() -> None:
     """Leaves the others in good order; nothing to do for a process that is alone."""
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
+
+
+def wait_for_all(name: str, seconds: float) -> None:
+    """Returns when every process has called this with the same name; a process that is alone goes on at once.
+
+    It asks the coordinator, not the devices: a run's first collective gives up after half a minute on CPU, whoever is still at work.
+    A process that dies meanwhile ends the wait of the others.
+
+    Raises:
+      AudiojaxError: not all came within `seconds`.
+    """
+    try:
+        ocp.multihost.get_barrier_sync_fn()(key=f"audiojax: {name}", timeout_ms=round(1_000 * seconds))
+    except jax.errors.JaxRuntimeError as error:
+        raise AudiojaxError(f"waited {seconds:g} s for all processes to reach '{name}': {str(error).splitlines()[0]}") from None
 
 
 def require_one_process(what: str) -> None:

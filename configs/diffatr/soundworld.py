@@ -36,7 +36,8 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.data.captions = 5  # of each clip
     config.data.mode = "pairs"  # every (clip, caption) is an example | random: a clip is one, with a caption drawn each time
     config.data.in_memory = True  # keep the int16 clips that were read in host memory
-    config.data.threads = 2
+    config.data.threads = 2  # that decode, in this process or in each worker
+    config.data.workers = 0  # loader processes; 0 = threads only. Each would keep its own copy of what `in_memory` keeps
 
     config.tokenizer = ConfigDict({"folder": "", "vocab_size": 1_000})  # "" = train WordPiece on the training captions
 

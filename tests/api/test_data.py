@@ -1,11 +1,67 @@
 """What the api makes of a split before a model sees it."""
 
+import multiprocessing
+from contextlib import closing
+
+import numpy as np
 import pytest
 
-from audiojax.api.data import clip_batches
+from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
+from audiojax.config import installed_configs, load_config, to_dict
+from audiojax.data.pipeline import MemorySource
+from audiojax.data.soundworld import builder
 from audiojax.errors import UsageError
 from tests.data.test_pipeline import Clips
 from tests.data.test_transforms import make
+
+
+class Told:
+    """Clips whose sound must not be read."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        raise AssertionError("only captions are wanted")
+
+    def captions(self, index):
+        return [f"a dog barks {index} times", "rain falls"]
+
+
+@pytest.mark.parametrize("source", [Told(), MemorySource(Told())])
+def test_the_tokenizer_learns_from_captions_alone(tmp_path, source):
+    tokenizer = make_tokenizer({"tokenizer": {"folder": "", "vocab_size": 80}}, source, tmp_path / "tokenizer")
+    ids, _ = tokenizer.encode(["rain falls", "a dog"], 8)
+    assert tokenizer.backend.unk_token_id not in ids
+
+
+def test_worker_processes_are_a_config_key_and_change_no_batch(tmp_path):
+    folder = builder.build("0.004", "studio", tmp_path, splits=["train"], workers=1, progress=False)
+    overrides = ("data.source=tfds", f"data.dir={folder}", "data.in_memory=False", "data.mode=random", "data.captions=0")
+    with_workers = to_dict(load_config("diffatr/soundworld:debug", [*overrides, "data.workers=1"]))
+    source = open_split(with_workers["data"], "train")
+    transform = make_transform(with_workers["data"], make_tokenizer(with_workers, source, tmp_path / "tokenizer"))
+
+    example = example_rows(with_workers, source, transform)
+    assert example["waveform"].shape == (1, 61_440)
+    assert not multiprocessing.active_children()
+    alone = {**with_workers, "data": {**with_workers["data"], "workers": 0}}
+    with (
+        closing(training_stream(alone, source, transform, 4, 0)) as expected,
+        closing(training_stream(with_workers, source, transform, 4, 0)) as batches,
+    ):
+        for _ in range(2):
+            one, other = next(batches), next(expected)
+            assert one.keys() == other.keys() == {"waveform", "text_ids", "text_mask", "clip_index"}  # what a step reads, no more
+            for name in one:
+                np.testing.assert_array_equal(one[name], other[name])
+        assert len(multiprocessing.active_children()) == 1
+
+
+@pytest.mark.parametrize("name", installed_configs())
+def test_no_installed_config_keeps_clips_in_several_processes(name):
+    data = load_config(name).data
+    assert not (data.in_memory and data.workers)
 
 
 def test_unequal_captions_are_told_to_whoever_asks_for_clips():

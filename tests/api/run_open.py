@@ -1,0 +1,47 @@
+"""Opens the data of a run in a process of several; the first one takes its time: python -m tests.api.run_open FOLDER SECONDS [fail]."""
+
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def main(folder, seconds, fail=""):
+    os.environ["JAX_PLATFORMS"] = "cpu"
+
+    import jax
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    from audiojax.errors import UsageError
+    from audiojax.trainer import distributed
+
+    train = importlib.import_module("audiojax.api.train")  # the package's own `train` is the function
+
+    def open_split(data, split, progress):
+        built = Path(folder) / split
+        if jax.process_index() == 0:
+            time.sleep(float(seconds) / 4)
+            if fail:
+                raise UsageError("cannot be built")
+            built.touch()
+        if not built.exists():
+            raise UsageError("is not built")
+        return [{"captions": ["a dog barks"]}]
+
+    train.open_split = open_split
+    distributed.initialize()
+    try:
+        for _ in range(2):  # as two runs in the same processes
+            train._open_together({}, progress=False)
+    except UsageError as error:
+        print(error)
+        distributed.shutdown()
+        raise SystemExit(error.exit_code) from None
+    print("together:", multihost_utils.process_allgather(np.int32(jax.process_index())).tolist())
+    distributed.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,34 @@
+"""How a run starts: what may change since it was saved; and of several processes the first one builds the data, however long it takes."""
+
+import pytest
+
+from audiojax.api.train import check_claim
+from audiojax.config import config_to_json, load_config
+from audiojax.errors import UsageError
+from tests.trainer import processes
+
+PROGRAM = "tests.api.run_open"
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(70, marks=pytest.mark.slow)])
+def test_the_others_wait_until_the_first_process_has_built_the_data(tmp_path, seconds):
+    for text in processes.finish(*processes.start_many(2, tmp_path, seconds, program=PROGRAM)):
+        assert "together: [0, 1]" in text
+
+
+def test_the_others_do_not_wait_for_a_first_process_that_failed(tmp_path):
+    both = processes.start_many(2, tmp_path, 0, "fail", program=PROGRAM)
+    texts = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [2, 2], texts
+    assert "cannot be built" in texts[0]
+    assert "is not built" in texts[1]
+
+
+def test_loader_processes_may_change_even_where_a_run_knows_none(tmp_path):
+    saved = load_config("diffatr/soundworld:debug")
+    with saved.unlocked():
+        del saved.data.workers
+    (tmp_path / "config.json").write_text(config_to_json(saved))
+    check_claim(tmp_path, load_config("diffatr/soundworld:debug", ["data.workers=3"]))
+    with pytest.raises(UsageError, match="data.mode was 'pairs', now 'random'"):
+        check_claim(tmp_path, load_config("diffatr/soundworld:debug", ["data.mode=random"]))
