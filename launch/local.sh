@@ -73,7 +73,7 @@ stop_all() {
 
 # finish CODE: ends the job; the printers end by themselves when the processes have closed their pipes.
 finish() {
-    trap - INT TERM
+    trap '' INT TERM # a second signal must not leave processes behind
     stop_all
     wait ${printers[@]+"${printers[@]}"} 2>/dev/null || true
     rm -rf "$pipes"
