@@ -20,6 +20,7 @@ from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_t
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
 from audiojax.data.pipeline import captions_of_each
 from audiojax.errors import UsageError
+from audiojax.files import write_whole
 from audiojax.papers import TASKS, diffatr
 from audiojax.papers.task import Task
 from audiojax.report.pictures import spectrogram_pixels
@@ -161,16 +162,14 @@ def claim(workdir: Path, config: ConfigDict, tokenizer: Tokenizer) -> None:
     if jax.process_index() != 0:
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    folder, path = workdir / "tokenizer", workdir / "config.json"
+    folder = workdir / "tokenizer"
     if not folder.is_dir():
         partial = folder.with_name("tokenizer.partial")
         shutil.rmtree(partial, ignore_errors=True)
         tokenizer.save(partial)
         partial.rename(folder)
-    if not path.is_file():
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(config_to_json(config), encoding="utf-8")
-        partial.replace(path)
+    if not (workdir / "config.json").is_file():
+        write_whole(workdir / "config.json", config_to_json(config))
 
 
 def _phase(config: Mapping[str, Any], name: str) -> Phase:

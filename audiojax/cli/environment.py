@@ -24,7 +24,8 @@ def is_writable(folder: Path) -> bool:
 def prepare() -> None:
     """Keeps compiled programs on disk from run to run, and lets Grain's worker processes start.
 
-    Works through environment variables, so that jax is not imported and child processes do the same. What the user has set stays.
+    Works through environment variables, so that jax is not imported and child processes do the same; malloc is set for this process alone.
+    What the user has set stays.
     """
     from absl import flags
 
