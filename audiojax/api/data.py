@@ -15,6 +15,7 @@ from audiojax.data.soundworld.source import SceneSource
 from audiojax.data.sources import open_records
 from audiojax.data.transforms import ClipTransform
 from audiojax.errors import UsageError
+from audiojax.files import shown
 from audiojax.folders import data_home
 from audiojax.text.normalise import clean_caption
 from audiojax.text.tokenizer import Tokenizer
@@ -25,7 +26,7 @@ def data_name(data: Mapping[str, Any]) -> str:
     if data["source"] != "tfds":
         return data["domain"]
     parts = Path(data["dir"]).expanduser().absolute().parts
-    return next((part for part in reversed(parts) if not re.fullmatch(r"\d+\.\d+\.\d+", part)), "data")
+    return shown(next((part for part in reversed(parts) if not re.fullmatch(r"\d+\.\d+\.\d+", part)), "data"))
 
 
 def open_split(data: Mapping[str, Any], split: str, *, progress: bool = True) -> Any:

@@ -13,6 +13,7 @@ from audiojax.api.evaluate import Evaluation, evaluate
 from audiojax.api.find import load
 from audiojax.api.train import train
 from audiojax.config import load_config
+from audiojax.files import shown
 from audiojax.report.sections import Table
 from audiojax.report.tables import print_section
 from audiojax.trainer.distributed import require_one_process
@@ -42,18 +43,19 @@ def demo(out: str | os.PathLike = "runs/demo", *, all: bool = False, progress: b
     rows = []
     for query in folder_queries(progress):
         rows += [(query if i == 0 else "", f"{hit.score:.3f}", hit.path.name) for i, hit in enumerate(finder.search(query, k=3))]
-    shown = Console()
+    page = Console()
     for section in (
         *found.sections,
         *(other.sections[:2] if other else ()),
-        Table(f"Search in {sounds}", ("query", "score", "file"), rows),
+        Table(f"Search in {shown(sounds)}", ("query", "score", "file"), rows),
     ):
-        print_section(section, console=shown)
+        print_section(section, console=page)
     minutes = (time.perf_counter() - begun) / 60
-    shown.print(f"\nReport: [bold]{found.report}[/]   ({minutes:.1f} minutes in all)", soft_wrap=True, highlight=False)
+    page.print(f"\nReport: [bold]{shown(found.report)}[/]   ({minutes:.1f} minutes in all)", soft_wrap=True, highlight=False)
     if other:
-        shown.print(f"On the other domain: [bold]{other.report}[/]", soft_wrap=True, highlight=False)
-    shown.print(f'Try: audiojax search "rain on a roof" --audio {sounds} --model {out}', soft_wrap=True, highlight=False, markup=False)
+        page.print(f"On the other domain: [bold]{shown(other.report)}[/]", soft_wrap=True, highlight=False)
+    command = f'audiojax search "rain on a roof" --audio {shown(sounds)} --model {shown(out)}'
+    page.print(f"Try: {command}", soft_wrap=True, highlight=False, markup=False)
     return found
 
 

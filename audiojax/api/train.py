@@ -20,12 +20,13 @@ from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_t
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
 from audiojax.data.pipeline import captions_of_each
 from audiojax.errors import UsageError
-from audiojax.files import write_whole
+from audiojax.files import shown, write_whole
 from audiojax.papers import TASKS, diffatr
 from audiojax.papers.task import Task
 from audiojax.report.pictures import spectrogram_pixels
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer import distributed
+from audiojax.trainer.agreement import from_first
 from audiojax.trainer.evaluate import predict_all
 from audiojax.trainer.export import export_model, load_export, to_numpy
 from audiojax.trainer.layout import make_layout, wrap_predict
@@ -44,7 +45,7 @@ LOGGED_QUERIES = 3  # validation queries whose best hit is logged as picture and
 def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True) -> Path:
     """Trains every phase of a config, chooses the fusion on validation, and returns the folder of the finished model.
 
-    The same call on the same workdir goes on where the last one stopped.
+    The same call on the same workdir goes on where the last one stopped; of a finished run it returns the model as it is.
 
     Args:
       config: locked, from `audiojax.config.load_config`.
@@ -62,6 +63,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
     if plain["paper"] not in TASKS:
         raise UsageError(f"config key 'paper' is '{plain['paper']}'; it takes one of {', '.join(TASKS)}")
     check_claim(workdir, config)
+    if from_first((workdir / "final" / "card.json").is_file()):
+        console.print(f"{shown(workdir)}: finished before; nothing is left to do", soft_wrap=True, highlight=False, markup=False)
+        return workdir / "final"
     _check_values(plain)
     train_source, val_source = _open_together(plain["data"], progress)
     captions_of_each(val_source)  # not equally many is said now, not at the first evaluation

@@ -142,9 +142,15 @@ def check_imports() -> list[Finding]:
         if all("(cpu)" in kind for kind in devices) and os.environ.get("JAX_PLATFORMS", "") != "cpu":
             if shutil.which("nvidia-smi"):
                 findings.append(Finding("gpu", "note", "there is an NVIDIA driver, but jax sees only CPUs", 'pip install -e ".[cuda]"'))
-            if Path("/dev/accel0").exists():
-                findings.append(Finding("tpu", "note", "there is a TPU, but jax sees only CPUs", 'pip install -e ".[tpu]"'))
+            chip = find_tpu()
+            if chip:
+                findings.append(Finding("tpu", "note", f"{chip} may be a TPU, but jax sees only CPUs", 'pip install -e ".[tpu]"'))
     return findings
+
+
+def find_tpu(devices: Path = Path("/dev")) -> Path | None:
+    """What looks like the first TPU chip: the drivers up to v4 make accel0, the later ones a numbered VFIO group."""
+    return next((path for pattern in ("accel[0-9]*", "vfio/[0-9]*") for path in sorted(devices.glob(pattern))), None)
 
 
 def check_extras() -> list[Finding]:

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from audiojax.cli.parsing import file_named
+from audiojax.files import shown
 
 EXAMPLES = """
 audiojax evaluate --workdir runs/diffatr --split test
@@ -31,4 +32,4 @@ def run(args: Namespace) -> None:
         print_section(section)
     if args.csv:
         write_file(args.csv, metric_rows(section for section in found.sections if isinstance(section, MetricTable)))
-    print(found.json, found.report, sep="\n")
+    print(shown(found.json), shown(found.report), sep="\n")

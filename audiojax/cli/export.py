@@ -2,6 +2,8 @@
 
 from argparse import ArgumentParser, Namespace
 
+from audiojax.files import shown
+
 EXAMPLES = """
 audiojax export --workdir runs/diffatr --out models/diffatr
 audiojax search "rain on a roof" --audio ~/sounds --model models/diffatr
@@ -17,4 +19,4 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     from audiojax import api
 
-    print(api.export(args.workdir, args.out, format=args.format))
+    print(shown(api.export(args.workdir, args.out, format=args.format)))

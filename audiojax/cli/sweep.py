@@ -4,6 +4,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from audiojax.cli.parsing import file_named, whole_numbers
 from audiojax.errors import UsageError
+from audiojax.files import shown
 
 OVERRIDES = True
 EXAMPLES = """
@@ -50,7 +51,7 @@ def run(args: Namespace) -> None:
         print_section(section)
     if args.json:
         write_file(args.json, found.rows)
-    print(found.report)
+    print(shown(found.report))
 
 
 def axis(text: str) -> tuple[str, tuple[str, ...]]:

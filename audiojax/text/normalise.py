@@ -18,7 +18,11 @@ def clean_caption(text: str) -> str:
 
 
 def clean_query(text: str) -> str:
-    """`clean_caption` for text that a user typed; UsageError if nothing is left to search for."""
+    """`clean_caption` for text that a user typed; UsageError if it is not UTF-8 or nothing is left to search for."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes that a terminal sent and Python could not read
+        raise UsageError(f"the query {text!a} is not UTF-8 text: type it again in a terminal that sends UTF-8") from error
     cleaned = clean_caption(text)
     if not any(character.isalnum() for character in cleaned):
         raise UsageError(f"the query {text!r} is empty: describe the sound in a few words")

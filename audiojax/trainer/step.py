@@ -88,8 +88,13 @@ def make_train_step(task: Task, optimizer: Optimizer, *, accumulate: int = 1, em
 
 
 def all_finite(tree: Any) -> Array:
-    """Whether every element of every leaf is finite, bool scalar."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+    """Whether every element of every leaf is finite, bool scalar.
+
+    The leaves that are not are counted by a dot product: of a plain reduction XLA makes a chain of scalars, and copies the chain into every
+    kernel that asks for the answer (hundreds of them; a fifth of the time that a step takes to compile).
+    """
+    bad = jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]).astype(jnp.float32)
+    return jnp.vdot(bad, bad) == 0
 
 
 def _extra_metrics(optimizer: Optimizer, grads: Params, state: TrainState) -> Mapping[str, Array]:

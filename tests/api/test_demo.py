@@ -1,16 +1,17 @@
 """The README's first command from end to end, on a world of a few dozen clips."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import audiojax
-from audiojax.api import demo as demo_module
 from tests.api.test_end_to_end import config, small_towers  # noqa: F401
 
 
 @pytest.mark.slow
 def test_demo_trains_evaluates_searches_and_shows_again_at_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo_module, "load_config", lambda name: config())
+    monkeypatch.setattr(sys.modules["audiojax.api.demo"], "load_config", lambda name: config())
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
     found = audiojax.demo("~/runs/demo", all=True, progress=False)

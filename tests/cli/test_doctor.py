@@ -67,6 +67,15 @@ def test_an_import_that_kills_the_process_is_a_finding(monkeypatch, tmp_path):
     assert "ended the process (code -6)" in finding.text
 
 
+@pytest.mark.parametrize("name", ["accel0", "vfio/0"])
+def test_both_kinds_of_tpu_driver_are_seen(tmp_path, name):
+    (tmp_path / "vfio").mkdir()
+    (tmp_path / "vfio" / "vfio").touch()  # the control device, there without any chip
+    assert doctor.find_tpu(tmp_path) is None
+    (tmp_path / name).touch()
+    assert doctor.find_tpu(tmp_path) == tmp_path / name
+
+
 def test_a_check_that_fails_is_a_finding(monkeypatch, no_probe):
     def check_machine():
         raise RuntimeError("no /proc here")

@@ -24,7 +24,12 @@ pytestmark = pytest.mark.slow
 def run(tmp_path_factory):
     """run(*words) -> the finished process, in an empty folder with its own cache; folder is run.folder."""
     folder = tmp_path_factory.mktemp("workflow")
-    environment = os.environ | {"XLA_FLAGS": "", "AUDIOJAX_CACHE": str(folder / "cache"), "COLUMNS": "120"}
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "COLUMNS": "120",
+        "AUDIOJAX_CACHE": str(folder / "cache"),
+    }
+    environment.pop("JAX_COMPILATION_CACHE_DIR")  # the users' own place is used, and looked at
 
     def call(*words: str) -> subprocess.CompletedProcess:
         return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)

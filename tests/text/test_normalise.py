@@ -40,3 +40,8 @@ def test_query():
 def test_empty_query_is_misuse(text):
     with pytest.raises(UsageError, match="query"):
         clean_query(text)
+
+
+def test_a_query_that_is_not_utf_8_is_misuse():
+    with pytest.raises(UsageError, match=r"'glocke l\\udce4utet' is not UTF-8"):
+        clean_query(b"glocke l\xe4utet".decode("utf-8", "surrogateescape"))

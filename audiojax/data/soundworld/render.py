@@ -7,8 +7,8 @@ band-limited, coloured recorder. The events are the same in both. Absolute level
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Int16
-from scipy.signal import fftconvolve
 
 from audiojax.data.soundworld import scenes, synthesis
 from audiojax.data.soundworld.classes import BY_NAME
@@ -53,7 +53,7 @@ def render(scene: Scene, domain: str = "studio", sample_rate: int = 16_000) -> I
         stop = min(n, start + len(wave))
         direct[start:stop] += gain * near * wave[: stop - start]
         room[start:stop] += gain * far * wave[: stop - start]
-    mix = direct + fftconvolve(room, room_response(rng, sample_rate, rng.uniform(*acoustics.reverberation)))[:n]
+    mix = direct + scipy.signal.fftconvolve(room, room_response(rng, sample_rate, rng.uniform(*acoustics.reverberation)))[:n]
     mix += background(rng, n, sample_rate) * 10 ** (-rng.uniform(*acoustics.noise) / 20)
     mix = microphone(rng, mix, sample_rate, acoustics.band)
     peak = 10 ** (rng.uniform(-10, -1) / 20)

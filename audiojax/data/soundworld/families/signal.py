@@ -4,7 +4,7 @@ Conventions: `n` is a length in samples, `rate` a sample rate in Hz, frequencies
 """
 
 import numpy as np
-from scipy.signal import butter, lfilter, sosfilt
+import scipy  # reads scipy.signal at its first use, which takes a second or more
 
 TABLE = 2048  # samples in one wavetable cycle
 
@@ -18,10 +18,10 @@ def band(x: np.ndarray, rate: int, low: float | None, high: float | None, order:
     """x through a Butterworth band-pass, high-pass (`high` None) or low-pass (`low` None); edges are held below Nyquist."""
     top = 0.47 * rate
     if low is None:
-        return sosfilt(butter(order, min(high, top), "low", fs=rate, output="sos"), x)
+        return scipy.signal.sosfilt(scipy.signal.butter(order, min(high, top), "low", fs=rate, output="sos"), x)
     if high is None or high >= top:
-        return sosfilt(butter(order, min(low, 0.9 * top), "high", fs=rate, output="sos"), x)
-    return sosfilt(butter(order, (min(low, 0.8 * high), high), "band", fs=rate, output="sos"), x)
+        return scipy.signal.sosfilt(scipy.signal.butter(order, min(low, 0.9 * top), "high", fs=rate, output="sos"), x)
+    return scipy.signal.sosfilt(scipy.signal.butter(order, (min(low, 0.8 * high), high), "band", fs=rate, output="sos"), x)
 
 
 def resonate(x: np.ndarray, rate: int, centres: tuple, widths: tuple, gains: tuple) -> np.ndarray:
@@ -32,7 +32,7 @@ def resonate(x: np.ndarray, rate: int, centres: tuple, widths: tuple, gains: tup
             continue
         radius, angle = np.exp(-np.pi * width / rate), 2 * np.pi * centre / rate
         peak = (1 - radius) * np.sqrt(1 - 2 * radius * np.cos(2 * angle) + radius**2)
-        out += gain * lfilter([peak], [1, -2 * radius * np.cos(angle), radius**2], x)
+        out += gain * scipy.signal.lfilter([peak], [1, -2 * radius * np.cos(angle), radius**2], x)
     return out
 
 

@@ -5,7 +5,7 @@ Every family function: (rng, rate, seconds, pitch, tempo, **class parameters) ->
 """
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 from audiojax.data.soundworld.families import signal as s
 
@@ -73,4 +73,4 @@ def pluck(rng, rate, seconds, pitch, tempo, *, frequency):
     burst[:period] = s.band(rng.uniform(-1, 1, period), rate, None, 3500)[: min(period, n)]
     loop = np.zeros(period + 2)
     loop[0], loop[period], loop[period + 1] = 1.0, -0.498, -0.498
-    return lfilter([1.0], loop, burst) * s.fade(n, rate, 0.001, 0.2 * seconds)
+    return scipy.signal.lfilter([1.0], loop, burst) * s.fade(n, rate, 0.001, 0.2 * seconds)
