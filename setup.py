@@ -52,6 +52,7 @@ setup(
         "librosa>=0.11.0",
         "ml-collections>=1.1.0",
         "numpy>=2.0",
+        "ml_dtypes>=0.5",
         "scipy>=1.14",
         "soundfile>=0.13",
         "soxr>=0.5",
