@@ -1,4 +1,4 @@
-"""Checkpoints of torch.save, zip and legacy, read without torch: a child process says what lies where (`unpickle.py`). Host only, no jax.
+"""Checkpoints of torch.save, zip and legacy, read without torch: `torch_child.py` says what lies where. Host only, no jax.
 
 What the child says is checked against the file here: a number from a file is not trusted because another process has seen it too.
 """
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from audiojax.errors import AudiojaxError
 from audiojax.pretrained.stored import DTYPES, Stored, refused, within
 
-CHILD = Path(__file__).with_name("unpickle.py")
+CHILD = Path(__file__).with_name("torch_child.py")
 WALL_SECONDS = 120.0  # far beyond its limit of processor time: for a machine that is busy
 PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # without which some Pythons do not start
 SAFER = "download it again, or if you trust it open it with torch and save only its state dict"

@@ -1,42 +1,22 @@
-"""The child process that says what lies where in a torch checkpoint, without torch and without running anything that the file asks for.
+"""A machine for the pickles of torch checkpoints that runs nothing they ask for. Standard library alone: it works in a child process.
 
-Started by `audiojax.pretrained.torch_files` as `python -I -S unpickle.py` with the checkpoint as standard input; prints one JSON object:
-
-    {"format": "torch zip" or "torch legacy",
-     "storages": {key: [first byte, bytes]},
-     "tensors": [[dtype, storage key, elements of the storage before its own first, its elements, offset, shape, strides], ...],
-     "tree": what was saved: {"dict": [[key, value], ...]}, lists, plain values, {"tensor": index}, {"other": type}}
-
-or {"refused": why}. A pickle is a program for a small stack machine. This file is that machine with every instruction left out that weights
-do not need, and the names that a pickle may ask for stand for data types of this file: no function of another module is ever looked up.
-What a hostile file can still do is to be large, so steps, bytes, nesting, memory and processor time are bounded. Standard library alone.
+A pickle is a program for a small stack machine. This is that machine without the instructions that weights do not need, and the names
+that a pickle may ask for stand for data types of this file: no function of another module is ever looked up. What a hostile file can still
+do is to be large, so steps, bytes and nesting are bounded.
 """
 
-import codecs
-import contextlib
 import dataclasses
-import io
-import json
 import pickletools
-import resource
 import struct
-import sys
-import zipfile
-import zlib
 from typing import Any, BinaryIO
 
-MEMORY_LIMIT = 2**30  # bytes of address space
-SECONDS_LIMIT = 10  # of processor time
 MAX_PICKLE = 64 * 2**20  # bytes; the pickles of public checkpoints have less than one million
 MAX_STEPS = 1_000_000  # instructions, and entries that an instruction copies
 MAX_NODES = 200_000  # values in the tree, counted as often as they appear
 MAX_TEXT = 8 * 2**20  # characters in the tree, counted as often as they appear
 MAX_DEPTH = 64
 MAX_BITS = 1024  # of an integer
-MAX_MEMBERS = 200_000
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_PROTOCOL = 1001
 ITEM_SIZES = {
     "float64": 8,
     "float32": 4,
@@ -202,10 +182,10 @@ class Machine:
                 stack.append(self._filled({}, self._since_mark()))
             case "APPEND":
                 items = self._pop(1)
-                _instance(stack[-1], list).extend(items)
+                instance(stack[-1], list).extend(items)
             case "APPENDS":
                 items = self._since_mark()
-                _instance(stack[-1], list).extend(items)
+                instance(stack[-1], list).extend(items)
             case "SETITEM":
                 items = self._pop(2)
                 self._filled(stack[-1], items)
@@ -216,10 +196,10 @@ class Machine:
                 stack.append(_named(argument.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
                 module, attribute = self._pop(2)
-                stack.append(_named(f"{_instance(module, str)}.{_instance(attribute, str)}"))
+                stack.append(_named(f"{instance(module, str)}.{instance(attribute, str)}"))
             case "REDUCE":
                 function, arguments = self._pop(2)
-                stack.append(self._call(_instance(function, Name).text, _instance(arguments, tuple)))
+                stack.append(self._call(instance(function, Name).text, instance(arguments, tuple)))
             case "NEWOBJ":
                 kind, arguments = self._pop(2)
                 if kind != Name("argparse.Namespace") or arguments != ():
@@ -248,7 +228,7 @@ class Machine:
 
     def _filled(self, target: Any, items: list[Any]) -> dict:
         """The dictionary with key, value, key, value, ... added. Keys are those whose hashing is cheap whatever they hold."""
-        target = _instance(target, dict)
+        target = instance(target, dict)
         if len(items) % 2:
             raise ValueError("a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -257,29 +237,29 @@ class Machine:
 
     def _set_state(self, target: Any, state: Any) -> None:
         if isinstance(target, Namespace):
-            self._spend(len(_instance(state, dict)))
+            self._spend(len(instance(state, dict)))
             target.update(state)
         elif isinstance(target, OrderedDict):
-            _instance(state, dict)
+            instance(state, dict)
         elif isinstance(target, NumpyDtype):
-            target.order = {"<": "<", "|": "<", ">": ">"}[_instance(_instance(state, tuple)[1], str)]
+            target.order = {"<": "<", "|": "<", ">": ">"}[instance(instance(state, tuple)[1], str)]
         else:
             raise Refused(f"gives a {type(target).__name__} a state, which weights do not need")
 
     def _storage(self, identity: Any) -> Storage:
         """What a persistent id stands for: ("storage", type, key, place, elements), and in old files (key, first, elements) of a part."""
-        identity = _instance(identity, tuple)
+        identity = instance(identity, tuple)
         if identity and identity[0] == "module":
             raise Refused("holds a pickled model with its source code, not weights")
         if not 5 <= len(identity) <= 6 or identity[0] != "storage":
             raise Refused("names a storage in a way that torch does not")
         kind, key, _, numel = identity[1:5]
-        dtype, key, numel = _instance(kind, StorageType).dtype, _instance(key, str), _size(numel)
+        dtype, key, numel = instance(kind, StorageType).dtype, instance(key, str), _size(numel)
         if self.storages.setdefault(key, (dtype, numel)) != (dtype, numel):
             raise Refused(f"describes the storage {key[:40]!a} in two ways")
         if len(identity) == 5 or identity[5] is None:
             return Storage(key, dtype, 0, numel)
-        _, first, part = _instance(identity[5], tuple)
+        _, first, part = instance(identity[5], tuple)
         if _size(first) + _size(part) > numel:
             raise Refused(f"names a part outside of the storage {key[:40]!a}")
         return Storage(key, dtype, first, part)
@@ -290,7 +270,7 @@ class Machine:
         return CALLS[name](self, *arguments)
 
     def _rebuild_tensor(self, storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None) -> Tensor:
-        storage = _instance(storage, Storage)
+        storage = instance(storage, Storage)
         shape, strides = (tuple(_size(n) for n in _short(numbers)) for numbers in (shape, strides))
         if len(shape) != len(strides):
             raise ValueError("a tensor with another number of strides than dimensions")
@@ -298,10 +278,10 @@ class Machine:
         return Tensor(len(self.tensors) - 1)
 
     def _rebuild_parameter(self, tensor, requires_grad=False, hooks=None) -> Tensor:
-        return _instance(tensor, Tensor)
+        return instance(tensor, Tensor)
 
     def _make_ordered_dict(self, pairs=()) -> OrderedDict:
-        pairs = pairs if isinstance(pairs, list) else list(_instance(pairs, tuple))
+        pairs = pairs if isinstance(pairs, list) else list(instance(pairs, tuple))
         self._spend(len(pairs))
         return OrderedDict((_key(key), value) for key, value in pairs)
 
@@ -309,7 +289,7 @@ class Machine:
         return tuple(_size(n) for n in _short(numbers))
 
     def _make_device(self, kind, index=None) -> str:
-        return _instance(kind, str)[:40] + ("" if index is None else f":{_size(index)}")
+        return instance(kind, str)[:40] + ("" if index is None else f":{_size(index)}")
 
     def _make_bytes(self, text, coding) -> bytes:
         """Protocol 2 has no bytes: it keeps them as text. Only those of numpy scalars are wanted."""
@@ -318,12 +298,12 @@ class Machine:
         return text.encode("latin-1")
 
     def _make_numpy_dtype(self, code, align=False, copy=False) -> NumpyDtype:
-        if _instance(code, str) not in NUMPY_CODES:
+        if instance(code, str) not in NUMPY_CODES:
             raise Refused(f"holds a numpy scalar of type {code[:40]!a}, which is not read")
         return NumpyDtype(code)
 
     def _make_numpy_scalar(self, dtype, content) -> int | float | bool:
-        dtype = _instance(dtype, NumpyDtype)
+        dtype = instance(dtype, NumpyDtype)
         try:
             return struct.unpack(dtype.order + NUMPY_CODES[dtype.code], content)[0]
         except struct.error as error:
@@ -354,7 +334,8 @@ def _named(name: str) -> Any:
     raise Refused(f"asks for {name[:120]!a}, which is no part of weights and may run code")
 
 
-def _instance(value: Any, kind: type) -> Any:
+def instance(value: Any, kind: type) -> Any:
+    """The value, if it is of that kind: what is in the wrong place is damage."""
     if not isinstance(value, kind):
         raise TypeError(f"{type(value).__name__} in the place of {kind.__name__}")
     return value
@@ -367,7 +348,7 @@ def _size(value: Any) -> int:
 
 
 def _short(numbers: Any) -> tuple:
-    if len(_instance(numbers, tuple)) > MAX_DEPTH:
+    if len(instance(numbers, tuple)) > MAX_DEPTH:
         raise ValueError(f"a shape of {len(numbers)} dimensions")
     return numbers
 
@@ -400,134 +381,3 @@ class Tree:
         if isinstance(value, dict):
             return {"dict": [[self.encode(key), self.encode(item, depth + 1)] for key, item in value.items()]}
         return {"tensor": value.index} if isinstance(value, Tensor) else {"other": type(value).__name__}
-
-
-def describe(file: BinaryIO) -> dict:
-    """The description of a checkpoint of either format, as at the top of this file."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    zipped = file.read(2) == b"PK"
-    file.seek(0)
-    machine = Machine()
-    tree, storages = _describe_zip(file, machine) if zipped else _describe_legacy(file, size, machine)
-    name = "torch zip" if zipped else "torch legacy"
-    return {"format": name, "storages": storages, "tensors": machine.tensors, "tree": Tree().encode(tree)}
-
-
-def _describe_zip(file: BinaryIO, machine: Machine) -> tuple[Any, dict]:
-    """A zip file with `<name>/data.pkl`, and storages in `<name>/data/<key>`."""
-    members = _members(file)
-    pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
-    if len(pickles) != 1:
-        raise Refused("is a zip file, but not of torch: it has no data.pkl" if not pickles else "has more than one data.pkl")
-    root = pickles[0].removesuffix("data.pkl")
-    order = _content(file, members, f"{root}byteorder", 16)
-    if order not in (None, b"little"):
-        raise Refused(f"has its numbers in {order!a} byte order; save it again on a little-endian machine")
-    stream = io.BytesIO(_content(file, members, pickles[0], MAX_PICKLE))
-    tree = machine.run(stream)
-    if stream.read(1):
-        raise Refused("has something behind its pickle")
-    storages = {}
-    for key, (dtype, numel) in machine.storages.items():
-        if f"{root}data/{key}" not in members:
-            raise Refused(f"lacks the storage {key[:40]!a}")
-        storages[key] = start, size = members[f"{root}data/{key}"][:2]
-        if size != numel * ITEM_SIZES[dtype]:
-            raise Refused(f"announces {numel} {dtype} elements in the storage {key[:40]!a}, which has {size} bytes")
-    return tree, storages
-
-
-def _members(file: BinaryIO) -> dict[str, tuple[int, int, int]]:
-    """Name -> first byte, bytes, checksum of the members, which lie uncompressed side by side.
-
-    Torch maps them into memory and so never compresses; unpacking here would only open the door to files that are larger than they look.
-    """
-    with zipfile.ZipFile(file) as archive:
-        infos, directory = archive.infolist(), archive.start_dir
-    if len(infos) > MAX_MEMBERS:
-        raise Refused(f"is a zip file of more than {MAX_MEMBERS} members")
-    members, end = {}, 0
-    for info in sorted(infos, key=lambda info: info.header_offset):
-        name = info.orig_filename
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.compress_size != info.file_size:
-            raise Refused(f"has a compressed or encrypted member {name[:40]!a}, which torch does not write")
-        if name in members:
-            raise Refused(f"has two members named {name[:40]!a}")
-        file.seek(info.header_offset)
-        signature, *_, name_bytes, extra_bytes = struct.unpack("<4s5H3I2H", file.read(30))
-        local_name = file.read(name_bytes)
-        coding = "utf-8" if info.flag_bits & 0x800 else "cp437"
-        start = info.header_offset + 30 + name_bytes + extra_bytes
-        if signature != b"PK\3\4" or local_name.decode(coding) != name or info.header_offset < end or start + info.file_size > directory:
-            raise Refused(f"has a zip directory that does not fit its member {name[:40]!a}")
-        end = start + info.file_size
-        members[name] = start, info.file_size, info.CRC
-    return members
-
-
-def _content(file: BinaryIO, members: dict[str, tuple[int, int, int]], name: str, limit: int) -> bytes | None:
-    if name not in members:
-        return None
-    start, size, checksum = members[name]
-    if size > limit:
-        raise Refused(f"has {size} bytes in {name[:40]!a}, more than {limit}")
-    file.seek(start)
-    content = file.read(size)
-    if checksum and zlib.crc32(content) != checksum:  # torch can be told to leave it out, and then writes 0
-        raise Refused(f"is damaged: the checksum of {name[:40]!a} does not hold")
-    return content
-
-
-def _describe_legacy(file: BinaryIO, size: int, machine: Machine) -> tuple[Any, dict]:
-    """Before torch 1.6: the pickles of a magic number, a version, the writer's machine, what was saved and the keys; then the storages."""
-    if machine.run(file) != LEGACY_MAGIC:
-        raise Refused("is a pickle, but not of torch")
-    if machine.run(file) != LEGACY_PROTOCOL:
-        raise Refused(f"is of a torch format other than {LEGACY_PROTOCOL}")
-    if _instance(machine.run(file), dict).get("little_endian") is not True:
-        raise Refused("has its numbers in big-endian byte order; save it again on a little-endian machine")
-    tree = machine.run(file)
-    keys = machine.run(file)
-    storages = {}
-    for key in _instance(keys, list):
-        if type(key) is not str or key in storages or key not in machine.storages:
-            raise Refused("lists storages that its pickle does not name")
-        dtype, numel = machine.storages[key]
-        start, count = file.tell() + 8, numel * ITEM_SIZES[dtype]
-        if file.read(8) != struct.pack("<q", numel) or start + count > size:
-            raise Refused(f"is truncated or damaged at the storage {key[:40]!a}")
-        storages[key] = start, count
-        file.seek(start + count)
-    if len(storages) < len(machine.storages) or file.tell() != size:
-        raise Refused("lacks storages, or has something behind them")
-    return tree, storages
-
-
-def _confine() -> None:
-    """From here on this process opens no file, writes none, starts none, and is ended when it takes too much time or memory."""
-    for coding in ("cp437", "latin-1", "utf-8", "ascii", "raw-unicode-escape"):
-        codecs.lookup(coding)  # imports what it needs
-    limits = {"CPU": SECONDS_LIMIT, "AS": MEMORY_LIMIT, "FSIZE": 0, "NOFILE": 0, "NPROC": 0, "CORE": 0}
-    for name, limit in limits.items():
-        with contextlib.suppress(ValueError, OSError, AttributeError):  # a tighter limit is in force, or the system has none
-            hard = limit + (name == "CPU")  # a process ended at the soft limit says what ended it
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, hard))
-
-
-def main() -> None:
-    with open(0, "rb", closefd=False) as file:
-        _confine()
-        try:
-            answer = describe(file)
-        except Refused as error:
-            answer = {"refused": str(error)}
-        except MemoryError:
-            answer = {"refused": f"needs more than {MEMORY_LIMIT // 2**20} MiB to be looked through"}
-        except Exception as error:  # zipfile and struct raise what they like
-            answer = {"refused": f"is damaged ({type(error).__name__}: {error})"}
-    sys.stdout.write(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    main()
