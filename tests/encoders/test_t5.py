@@ -17,11 +17,18 @@ NARROW = {"t5": T5Config(**SIZES), "flan_t5": T5Config(**SIZES, gated=True)}  # 
 
 
 def t5_variables(module, ids, mask):
-    """Filled variables with queries as small as T5's own: its scores are not divided by the root of the head width."""
+    """Filled variables that spread as T5's first weights do: with larger queries the unscaled scores would pick single keys."""
     variables = fill(jax.eval_shape(lambda: module.init(jax.random.key(0), ids, mask, train=False)))
-    for layer in range(module.config.layers):
-        variables["params"][f"layer_{layer}"]["attention"]["query"]["kernel"] *= np.float32(module.config.head_width**-0.5)
-    return variables
+
+    def spread(path, leaf):
+        name = "/".join(part.key for part in path)
+        if name.endswith("kernel"):
+            leaf = leaf * np.float32(0.5**0.5)
+        if "query" in name:
+            leaf = leaf * np.float32(module.config.head_width**-0.5)
+        return leaf * np.float32(5) if "word" in name else leaf
+
+    return jax.tree_util.tree_map_with_path(spread, variables)
 
 
 @pytest.mark.parametrize(
