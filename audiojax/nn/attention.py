@@ -23,9 +23,10 @@ def attention(
     *,
     bias: Float[Array, "b|1 h|1 n|1 m"] | None = None,
     mask: Bool[Array, "b|1 h|1 n|1 m"] | None = None,
+    scale: float | None = None,
     drop: Callable[[Array], Array] | None = None,
 ) -> Float[Array, "b n h e"]:
-    """Returns softmax(q k^T / sqrt(d) + bias) v per head; masked keys get weight 0, and a query without a valid key the mean of v.
+    """Returns softmax(scale * q k^T + bias) v per head; masked keys get weight 0, and a query without a valid key the mean of v.
 
     Scores and softmax are float32, the products take the dtype of the inputs. Long unmasked half-precision attention runs as cuDNN's
     fused kernel on CUDA; everything else takes the head-major form, which is the fastest on CPU and fuses well on TPU.
@@ -33,12 +34,13 @@ def attention(
     Args:
       bias: added to the scaled scores; rank 4, size 1 where it broadcasts.
       mask: True = valid; same rank rule.
+      scale: of the products q k^T, 1 / sqrt(d) by default.
       drop: applied to the attention weights, for dropout.
     """
-    plain = bias is None and mask is None and drop is None and q.shape[-1] == v.shape[-1]
+    plain = bias is None and mask is None and scale is None and drop is None and q.shape[-1] == v.shape[-1]
     if plain and jax.default_backend() == "gpu" and fits_fused_kernel(q.dtype, q.shape[1], k.shape[1], q.shape[-1]):
         return lax.platform_dependent(q, k, v, cuda=_fused, default=_head_major)
-    return _head_major(q, k, v, bias=bias, mask=mask, drop=drop)
+    return _head_major(q, k, v, bias=bias, mask=mask, scale=scale, drop=drop)
 
 
 def fits_fused_kernel(dtype: jnp.dtype, n: int, m: int, width: int) -> bool:
@@ -50,9 +52,10 @@ def _fused(q, k, v):
     return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
 
 
-def _head_major(q, k, v, *, bias=None, mask=None, drop=None):
+def _head_major(q, k, v, *, bias=None, mask=None, scale=None, drop=None):
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))  # [b, h, time, features]
-    scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5  # [b, h, n, m]
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32) * scale  # [b, h, n, m]
     if bias is not None:
         scores = scores + bias.astype(jnp.float32)
     if mask is not None:
@@ -67,16 +70,22 @@ class MultiHeadAttention(nn.Module):
     """Multi-head attention with separate query, key, value and output projections.
 
     Attributes:
-      heads: number of heads; divides `width`.
-      width: features of the projections and of the output.
+      heads: number of heads; divides `width` unless `head_width` is given.
+      width: features of the output.
+      head_width: features of a head; the projections have `heads` times as many. By default width / heads.
+      scale: of the scores, 1 / sqrt(head_width) by default.
       dropout: of the attention weights, rng stream "dropout".
+      query_init: first weights of the query projection, where they differ from the others'.
     """
 
     heads: int
     width: int
+    head_width: int | None = None
+    scale: float | None = None
     dropout: float = 0.0
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = NORMAL_002
+    query_init: nn.initializers.Initializer | None = None
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
@@ -91,28 +100,29 @@ class MultiHeadAttention(nn.Module):
         train: bool,
     ) -> Float[Array, "b n d"]:
         """Attends from x to `context` (to x itself without one); `mask` marks the valid positions of what is attended to."""
-        if self.width % self.heads:
+        if self.head_width is None and self.width % self.heads:
             raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
         context = x if context is None else context
+        head_width = self.width // self.heads if self.head_width is None else self.head_width
 
-        def project(name, source):
-            y = self._dense(name)(source)
-            return y.reshape(*y.shape[:-1], self.heads, self.width // self.heads)  # [b, time, h, d]
+        def project(name, source, kernel_init=self.kernel_init):
+            y = self._dense(name, self.heads * head_width, kernel_init)(source)
+            return y.reshape(*y.shape[:-1], self.heads, head_width)  # [b, time, h, d]
 
         drop = None
         if train and self.dropout:
             drop = nn.Dropout(self.dropout, deterministic=False)
         mixed = attention(
-            project("query", x),
+            project("query", x, self.query_init or self.kernel_init),
             project("key", context),
             project("value", context),
             bias=bias,
             mask=None if mask is None else mask[:, None, None, :],
+            scale=self.scale,
             drop=drop,
         )
-        return self._dense("out")(mixed.reshape(*mixed.shape[:-2], self.width))
+        return self._dense("out", self.width, self.kernel_init)(mixed.reshape(*mixed.shape[:-2], self.heads * head_width))
 
-    def _dense(self, name):
-        return nn.Dense(
-            self.width, use_bias=self.use_bias, kernel_init=self.kernel_init, dtype=self.dtype, param_dtype=self.param_dtype, name=name
-        )
+    def _dense(self, name, features, kernel_init):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return nn.Dense(features, use_bias=self.use_bias, kernel_init=kernel_init, name=name, **types)

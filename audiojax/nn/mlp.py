@@ -16,29 +16,37 @@ def gelu_exact(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 
 class Mlp(nn.Module):
-    """Linear to `hidden`, activation, dropout, linear to `width`.
+    """Linear to `hidden`, activation, dropout, linear to `width`; gated: the activation of a second linear map multiplies the first.
 
     With `activation=jax.nn.relu` and the default Xavier weights it is the projection head of the retrieval towers
     ("XinhaoMei/audio-text_retrieval code": 2048 -> 2048 -> 1024); BERT's feed-forward part takes `gelu_exact` and N(0, 0.02).
+    Without biases and gated, down(activation(gate(x)) * up(x)), it is the feed-forward part of arXiv 2002.05202 (GEGLU, SwiGLU).
 
     Attributes:
+      gated: whether there is a "gate" beside "up".
       dropout: after the activation, rng stream "dropout".
+      down_dtype: computes the last linear map and is what it returns; `dtype` by default.
     """
 
     hidden: int
     width: int
     activation: Callable[[Array], Array] = jax.nn.relu
     dropout: float = 0.0
+    gated: bool = False
+    use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
+    down_dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], *, train: bool) -> Float[Array, "*b d"]:
         """Maps the last axis."""
-        x = self.activation(self._dense(self.hidden, "up")(x))
+        up = self._dense(self.hidden, "up", self.dtype)(x)
+        x = self.activation(self._dense(self.hidden, "gate", self.dtype)(x)) * up if self.gated else self.activation(up)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return self._dense(self.width, "down")(x)
+        return self._dense(self.width, "down", self.dtype if self.down_dtype is None else self.down_dtype)(x)
 
-    def _dense(self, features, name):
-        return nn.Dense(features, kernel_init=self.kernel_init, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+    def _dense(self, features, name, dtype):
+        types = {"dtype": dtype, "param_dtype": self.param_dtype}
+        return nn.Dense(features, use_bias=self.use_bias, kernel_init=self.kernel_init, name=name, **types)

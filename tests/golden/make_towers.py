@@ -10,11 +10,13 @@ import torch
 
 from audiojax.encoders.bert import BertEncoder
 from audiojax.encoders.panns import Panns
-from tests.encoders import test_bert, test_panns
+from audiojax.encoders.t5 import T5Encoder
+from tests.encoders import test_bert, test_panns, test_t5
 from tests.encoders.filling import filled_variables, mel_batch, token_batch
 from tests.parity.bert_reference import reference_bert
 from tests.parity.panns_twin import TwinPanns, load
-from tests.parity.tower_keys import BERT, PANNS, to_torch
+from tests.parity.t5_reference import reference_t5
+from tests.parity.tower_keys import BERT, FLAN_T5, PANNS, T5, to_torch
 
 FILE = Path(__file__).with_name("towers.npz")
 
@@ -35,9 +37,28 @@ def bert_outputs() -> dict[str, np.ndarray]:
     return {"bert/tokens": out.last_hidden_state.numpy()[mask], "bert/pooled": out.pooler_output.numpy()}
 
 
+def roberta_outputs() -> dict[str, np.ndarray]:
+    """The same of RobertaModel; padding carries the padding id, from which transformers finds the positions."""
+    ids, mask = test_bert.roberta_batch(4, 13)
+    variables = filled_variables(BertEncoder(test_bert.NARROW_ROBERTA), ids, mask)
+    model = load(reference_bert(test_bert.NARROW_ROBERTA), to_torch(variables, BERT)).eval()
+    out = model(*(torch.tensor(x.astype(np.int64)) for x in (ids, mask)))
+    return {"roberta/tokens": out.last_hidden_state.numpy()[mask], "roberta/pooled": out.pooler_output.numpy()}
+
+
+def t5_outputs(name: str, table: tuple[tuple[str, str], ...]) -> dict[str, np.ndarray]:
+    """Valid token states of transformers' T5EncoderModel."""
+    config, (ids, mask) = test_t5.NARROW[name], token_batch(4, 13, 50)
+    state = to_torch(test_t5.t5_variables(T5Encoder(config), ids, mask), table)
+    model = load(reference_t5(config), state | {"encoder.embed_tokens.weight": state["shared.weight"]}).eval()
+    return {f"{name}/tokens": model(*(torch.tensor(x.astype(np.int64)) for x in (ids, mask))).last_hidden_state.numpy()[mask]}
+
+
 def main() -> None:
     with torch.no_grad():
-        np.savez_compressed(FILE, **panns_outputs("cnn14"), **panns_outputs("resnet38"), **bert_outputs())
+        outputs = [panns_outputs("cnn14"), panns_outputs("resnet38"), bert_outputs(), roberta_outputs()]
+        outputs += [t5_outputs("t5", T5), t5_outputs("flan_t5", FLAN_T5)]
+    np.savez_compressed(FILE, **{name: value for group in outputs for name, value in group.items()})
 
 
 if __name__ == "__main__":

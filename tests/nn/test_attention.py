@@ -69,6 +69,12 @@ def test_bfloat16_keeps_scores_and_softmax_in_float32():
     np.testing.assert_allclose(out.astype(jnp.float32), expected, atol=0.02)  # rounding of weights and of the result alone: 0.012
 
 
+def test_scale_takes_the_place_of_the_root_of_the_width():
+    q, k, v = (draw((1, 5, 2, 4), seed) for seed in (1, 2, 3))
+    np.testing.assert_allclose(attention(q, k, v, scale=1.0), attention(2 * q, k, v), atol=1e-6)
+    np.testing.assert_allclose(attention(q, k, v, scale=0.5), attention(q, k, v), atol=1e-6)
+
+
 def test_drop_acts_on_the_weights():
     q, k, v = (draw((1, 4, 1, 4), seed) for seed in (1, 2, 3))
     np.testing.assert_allclose(attention(q, k, v, drop=lambda w: 3 * w), 3 * attention(q, k, v), atol=1e-6)
@@ -119,6 +125,21 @@ def test_dropout_only_when_training(module):
     a, b = (layer.apply(variables, x, context, train=True, rngs={"dropout": jax.random.key(i)}) for i in (1, 2))
     assert np.abs(a - b).max() > 1e-3
     assert np.abs(a - out).max() > 1e-3
+
+
+def test_heads_of_their_own_width_and_scale():
+    """Two heads of 5 features on 9: 9 -> 10 -> 9. The formula is that of one head at a time."""
+    layer = MultiHeadAttention(heads=2, width=9, head_width=5, scale=0.3, use_bias=False, query_init=jax.nn.initializers.ones)
+    x = draw((1, 4, 9))
+    params = layer.init(jax.random.key(0), x, train=False)["params"]
+    shapes = {"query": (9, 10), "key": (9, 10), "value": (9, 10), "out": (10, 9)}
+    assert jax.tree.map(jnp.shape, params) == {name: {"kernel": shape} for name, shape in shapes.items()}
+    np.testing.assert_array_equal(params["query"]["kernel"], np.ones((9, 10)))
+    params["query"]["kernel"] = draw((9, 10), 7)
+    q, k, v = (np.asarray(x[0] @ params[name]["kernel"]).reshape(4, 2, 5) for name in ("query", "key", "value"))
+    heads = [np.asarray(jax.nn.softmax(0.3 * q[:, h] @ k[:, h].T)) @ v[:, h] for h in range(2)]
+    expected = np.concatenate(heads, axis=-1) @ params["out"]["kernel"]
+    np.testing.assert_allclose(layer.apply({"params": params}, x, train=False)[0], expected, atol=1e-5)
 
 
 def test_heads_must_divide_the_width():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from audiojax.nn.embed import sinusoidal_table
+from audiojax.nn.embed import relative_buckets, sinusoidal_table
 
 
 @pytest.mark.parametrize("width", [6, 7])
@@ -28,3 +28,22 @@ def test_rows_are_distinct_over_the_whole_range():
     norms = np.linalg.norm(table, axis=1)
     np.testing.assert_allclose(norms, math.sqrt(32), rtol=1e-6)  # sin^2 + cos^2 of 32 angles
     assert np.min(np.linalg.norm(np.diff(table, axis=0), axis=1)) > 0.5
+
+
+def test_relative_buckets_of_t5():
+    """Published values for 32 buckets and 128 positions; keys after the query have the upper half."""
+    expected = {-200: 15, -64: 14, -17: 10, -16: 10, -9: 8, -8: 8, -7: 7, -1: 1, 0: 0, 1: 17, 7: 23, 8: 24, 16: 26, 64: 30, 128: 31}
+    table = relative_buckets(401)
+    assert table.shape == (401, 401)
+    assert {offset: table[200, 200 + offset] for offset in expected} == expected
+    assert table[0, 400] == 31
+    assert (np.diff(table[200, :201]) <= 0).all()
+    assert (np.diff(table[200, 201:]) >= 0).all()
+    np.testing.assert_array_equal(relative_buckets(7), table[:7, :7])
+
+
+def test_relative_buckets_of_other_sizes():
+    table = relative_buckets(900, buckets=320, max_distance=800)  # 80 distances have buckets of their own
+    np.testing.assert_array_equal(table[0, 1:80], 160 + np.arange(1, 80))
+    assert table[0, [777, 778, 899]].tolist() == [318, 319, 319]  # the last bucket begins at 80 * 10^(79/80) = 777.3
+    assert set(range(320)) - set(table.flat) == {160}  # "after, at distance 0"

@@ -17,6 +17,34 @@ BERT = (
     (r"layer_(\d+)/mlp/down/(\w+)", r"encoder.layer.\1.output.dense.\2"),
     (r"layer_(\d+)/mlp_norm/(\w+)", r"encoder.layer.\1.output.LayerNorm.\2"),
     (r"pooler/(\w+)", r"pooler.dense.\1"),
+)  # RoBERTa's names are the same
+BERT_MASKED_LM = (  # `MaskedLmHead` in BertForMaskedLM; the decoder's weight is the word table
+    (r"dense/(\w+)", r"cls.predictions.transform.dense.\1"),
+    (r"norm/(\w+)", r"cls.predictions.transform.LayerNorm.\1"),
+    (r"bias", "cls.predictions.bias"),
+)
+ROBERTA_MASKED_LM = (
+    (r"dense/(\w+)", r"lm_head.dense.\1"),
+    (r"norm/(\w+)", r"lm_head.layer_norm.\1"),
+    (r"bias", "lm_head.bias"),
+)
+T5_SHARED = (
+    (r"word/embedding", "shared.weight"),
+    (r"relative_position/embedding", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"),
+    (r"layer_(\d+)/attention_norm/(\w+)", r"encoder.block.\1.layer.0.layer_norm.\2"),
+    (r"layer_(\d+)/attention/query/(\w+)", r"encoder.block.\1.layer.0.SelfAttention.q.\2"),
+    (r"layer_(\d+)/attention/key/(\w+)", r"encoder.block.\1.layer.0.SelfAttention.k.\2"),
+    (r"layer_(\d+)/attention/value/(\w+)", r"encoder.block.\1.layer.0.SelfAttention.v.\2"),
+    (r"layer_(\d+)/attention/out/(\w+)", r"encoder.block.\1.layer.0.SelfAttention.o.\2"),
+    (r"layer_(\d+)/mlp_norm/(\w+)", r"encoder.block.\1.layer.1.layer_norm.\2"),
+    (r"layer_(\d+)/mlp/down/(\w+)", r"encoder.block.\1.layer.1.DenseReluDense.wo.\2"),
+    (r"norm/(\w+)", r"encoder.final_layer_norm.\1"),
+)
+T5 = (*T5_SHARED, (r"layer_(\d+)/mlp/up/(\w+)", r"encoder.block.\1.layer.1.DenseReluDense.wi.\2"))
+FLAN_T5 = (  # gated
+    *T5_SHARED,
+    (r"layer_(\d+)/mlp/gate/(\w+)", r"encoder.block.\1.layer.1.DenseReluDense.wi_0.\2"),
+    (r"layer_(\d+)/mlp/up/(\w+)", r"encoder.block.\1.layer.1.DenseReluDense.wi_1.\2"),
 )
 PANNS = (
     (r"layer(\d+)_(\d+)/downsample_conv/(\w+)", r"resnet.layer\1.\2.downsample.1.\3"),

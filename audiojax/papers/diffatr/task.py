@@ -85,8 +85,8 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     if mel.sample_rate != config["data"]["sample_rate"]:
         raise UsageError(f"model.mel '{model['mel']}' takes {mel.sample_rate} Hz, but data.sample_rate is {config['data']['sample_rate']}")
     text = BERTS[_choice("model.text_preset", model["text_preset"], BERTS)]
-    if config["data"]["max_tokens"] > text.max_positions:
-        raise UsageError(f"data.max_tokens is {config['data']['max_tokens']}, and the text tower has {text.max_positions} positions")
+    if config["data"]["max_tokens"] > text.max_length:
+        raise UsageError(f"data.max_tokens is {config['data']['max_tokens']}, and the text tower has {text.max_length} positions")
     text = dataclasses.replace(text, vocab_size=vocab_size, dropout=model["text_dropout"], attention_dropout=model["text_dropout"])
     stripes = (
         tuple(sorted(model["spec_augment"].items())) if model["spec_augment"]["time_stripes"] + model["spec_augment"]["mel_stripes"] else ()
