@@ -1,4 +1,4 @@
-"""BERT in the layout of transformers (`bert-base-uncased`: model.safetensors or pytorch_model.bin)."""
+"""BERT and RoBERTa in the layout of transformers (`bert-base-uncased`, `roberta-base`: model.safetensors or pytorch_model.bin)."""
 
 from audiojax.encoders.bert import BertConfig
 from audiojax.pretrained.rules import Family, Row
@@ -16,14 +16,34 @@ ROWS = (
     Row(r"layer_(\d+)/mlp_norm/(\w+)", r"encoder.layer.\1.output.LayerNorm.\2"),
     Row(r"pooler/(\w+)", r"pooler.dense.\1"),
 )
+BERT_HEAD_ROWS = (
+    Row(r"dense/(\w+)", r"cls.predictions.transform.dense.\1"),
+    Row(r"norm/(\w+)", r"cls.predictions.transform.LayerNorm.\1"),
+    Row(r"bias", "cls.predictions.bias"),
+)
+ROBERTA_HEAD_ROWS = (
+    Row(r"dense/(\w+)", r"lm_head.dense.\1"),
+    Row(r"norm/(\w+)", r"lm_head.layer_norm.\1"),
+    Row(r"bias", "lm_head.bias"),
+)
 RENAMES = (
-    (r"^bert\.", ""),  # files of BertForPreTraining and of fine-tuned models
+    (r"^(bert|roberta)\.", ""),  # files of models with a head
     (r"LayerNorm\.gamma$", "LayerNorm.weight"),  # files converted from TensorFlow in 2018
     (r"LayerNorm\.beta$", "LayerNorm.bias"),
 )
+HEADS = (r"(cls|lm_head)\..*",)
+BUFFERS = (r"embeddings\.(position_ids|token_type_ids)",)
 
 
 def family(config: BertConfig) -> Family:
     """The table of an encoder; heads of pre-training, and the pooler where the config has none, are ignored in a file."""
-    ignore = (r"embeddings\.position_ids", r"cls\..*") + (() if config.pooler else (r"pooler\..*",))
-    return Family("BERT", ROWS, ignore=ignore, renames=RENAMES)
+    pooler = () if config.pooler else (r"pooler\..*",)
+    return Family("BERT" if config.padding_id is None else "RoBERTa", ROWS, ignore=BUFFERS + HEADS + pooler, renames=RENAMES)
+
+
+def masked_lm_family(config: BertConfig) -> Family:
+    """The table of `MaskedLmHead` in the same file; its output matrix is the word table."""
+    encoder = (r"(bert|roberta|embeddings|encoder|pooler)\..*", r"cls\.seq_relationship\..*")
+    copies = (r"cls\.predictions\.decoder\..*", r"lm_head\.decoder\..*")
+    rows = BERT_HEAD_ROWS if config.padding_id is None else ROBERTA_HEAD_ROWS
+    return Family("masked LM head", rows, ignore=encoder + copies, renames=RENAMES[1:])

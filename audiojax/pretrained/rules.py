@@ -82,12 +82,14 @@ class Family:
       rows: the table.
       ignore: regexes of whole names that a file may hold and we do not need.
       renames: (regex, replacement) applied to the names in a file, in turn, before anything else: prefixes, older names.
+      tied: (copy, name): a file may hold a tensor under both names, or under the copy's alone.
     """
 
     name: str
     rows: tuple[Row, ...]
     ignore: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    tied: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,13 @@ def plan(in_file: Mapping[str, Sequence[int]], variables: Mapping[str, Any], fam
             problems["set twice"].append(f"{names[name]} and {original}")
         else:
             names[name] = original
+    for copy, name in family.tied:
+        if copy in names:
+            original = names.pop(copy)
+            if name in names:
+                ignored.append(original)
+            else:
+                names[name] = original
     claimed = {source.name for source in wanted.values()}
     problems["unexpected"] = [original for name, original in names.items() if name not in claimed]
     problems["missing"] = sorted(claimed - names.keys())

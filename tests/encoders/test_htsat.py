@@ -1,5 +1,7 @@
 """HTSAT: published sizes, its geometry against plain loops, and what batch, jit and unread crops must not change."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from audiojax.encoders import htsat
 from audiojax.encoders.htsat import PRESETS, Htsat
 from tests.encoders.filling import filled_variables, mel_batch, relative_error
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "towers.npz"
 PLAIN, FUSED = PRESETS["test"], PRESETS["test-fused"]
 
 
@@ -107,6 +110,14 @@ def test_stretch_is_torchs_bicubic():
     mel = jnp.asarray([0.0, 1.0, -2.0, 3.0, 0.5])[None, None, :, None]
     want = [0.0, 0.8950, 0.6501, -1.7114, -0.8994, 2.5525, 2.4752, 0.5]
     np.testing.assert_allclose(np.asarray(htsat.stretch(mel, 8))[0, 0, :, 0], want, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["test", "test-fused"])
+def test_outputs_of_transformers(name, request):
+    """The golden file holds what ClapAudioModel gives for these numbers; see tests/golden/make_towers.py."""
+    module, variables = request.getfixturevalue("plain" if name == "test" else "fused")
+    out = evaluate(module, variables, views(module.config, 2, 200), np.array([False, True]))
+    assert relative_error(out.pooled, np.load(GOLDEN)[f"{name}/pooled"]) < 1e-4
 
 
 def test_jit_equals_no_jit_and_the_batch_does_not_matter(plain):

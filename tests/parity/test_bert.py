@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from audiojax.encoders.bert import PRESETS, BertEncoder, MaskedLmHead
+from audiojax.pretrained.bert import family, masked_lm_family
+from audiojax.pretrained.rules import export
 from tests.encoders.filling import fill, filled_variables, relative_error, token_batch
 from tests.encoders.test_bert import NARROW, NARROW_ROBERTA, roberta_batch
 
 torch = pytest.importorskip("torch")
 from tests.parity.bert_reference import reference_bert  # noqa: E402
 from tests.parity.panns_twin import load  # noqa: E402
-from tests.parity.tower_keys import BERT, BERT_MASKED_LM, ROBERTA_MASKED_LM, to_torch  # noqa: E402
 
 pytestmark = pytest.mark.parity
 BOUNDS = {jnp.float32: 1e-4, jnp.bfloat16: 2e-2}
@@ -28,7 +29,7 @@ def outputs_of(model, *inputs):
 def compare(config, ids, mask, segments):
     module = BertEncoder(config)
     variables = filled_variables(module, ids, mask)
-    theirs = outputs_of(load(reference_bert(config), to_torch(variables, BERT)), ids, mask, segments)
+    theirs = outputs_of(load(reference_bert(config), export(variables, family(config))), ids, mask, segments)
     for dtype, bound in BOUNDS.items():
         out = jax.jit(lambda v, d=dtype: module.clone(dtype=d).apply(v, ids, mask, segments, train=False))(variables)
         assert relative_error(out.tokens.astype(jnp.float32)[mask], theirs.last_hidden_state.numpy()[mask]) < bound
@@ -61,18 +62,16 @@ def test_published_size(preset):
     compare(config, ids, mask, np.zeros_like(ids))
 
 
-@pytest.mark.parametrize(
-    ("config", "prefix", "table", "decoder"),
-    [(NARROW, "bert", BERT_MASKED_LM, "cls.predictions"), (NARROW_ROBERTA, "roberta", ROBERTA_MASKED_LM, "lm_head")],
-)
-def test_masked_lm(config, prefix, table, decoder):
+@pytest.mark.parametrize(("config", "prefix", "decoder"), [(NARROW, "bert", "cls.predictions"), (NARROW_ROBERTA, "roberta", "lm_head")])
+def test_masked_lm(config, prefix, decoder):
     config = replace(config, pooler=False)
     ids, mask = roberta_batch(3, 13)
     encoder, head = BertEncoder(config), MaskedLmHead(config)
     variables = filled_variables(encoder, ids, mask)
     words = variables["params"]["word"]["embedding"]
     head_variables = fill(jax.eval_shape(lambda: head.init(jax.random.key(0), np.zeros((1, config.width), np.float32), words)))
-    state = {f"{prefix}.{name}": value for name, value in to_torch(variables, BERT).items()} | to_torch(head_variables, table)
+    state = {f"{prefix}.{name}": value for name, value in export(variables, family(config)).items()}
+    state |= export(head_variables, masked_lm_family(config))
     state |= {f"{decoder}.decoder.weight": words, f"{decoder}.decoder.bias": state[f"{decoder}.bias"]}  # tied
     theirs = outputs_of(load(reference_bert(config, masked_lm=True), state), ids, mask).logits.numpy()
 

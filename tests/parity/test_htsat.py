@@ -7,50 +7,20 @@ import pytest
 from audiojax.encoders.htsat import PRESETS, Htsat
 from audiojax.pretrained.clap import audio_family
 from audiojax.pretrained.rules import export
-from tests.encoders.filling import filled_variables, mel_batch, relative_error
+from tests.encoders.filling import filled_variables, relative_error
+from tests.encoders.test_htsat import views
 
 torch = pytest.importorskip("torch")
-from transformers import ClapAudioConfig, ClapAudioModel  # noqa: E402
-
-from tests.parity.panns_twin import load  # noqa: E402
+from tests.parity.htsat_reference import reference_htsat  # noqa: E402
 
 pytestmark = pytest.mark.parity
 
 
-def reference_htsat(config):
-    model = ClapAudioModel(
-        ClapAudioConfig(
-            window_size=config.window,
-            num_mel_bins=config.mels,
-            spec_size=config.image,
-            patch_size=config.patch,
-            patch_stride=[config.patch, config.patch],
-            hidden_size=config.width,
-            depths=list(config.depths),
-            num_attention_heads=list(config.heads),
-            num_hidden_layers=len(config.depths),
-            enable_fusion=config.fusion,
-            patch_embeds_hidden_size=config.channels,
-            aff_block_r=config.fusion_reduction,
-            layer_norm_eps=config.norm_eps,
-        )
-    )
-    return model.eval()
-
-
-def views(clips, frames, config):
-    count = 4 if config.fusion else 1
-    return mel_batch(clips * count, frames, config.mels).reshape(clips, count, frames, config.mels)
-
-
 def compare(config, frames, clips=3):
-    module, mel = Htsat(config), views(clips, frames, config)
+    module, mel = Htsat(config), views(config, clips, frames)
     longer = np.arange(clips) % 2 == 0
     variables = filled_variables(module, mel, longer)
-    model = reference_htsat(config)
-    state = export(variables, audio_family(config))
-    buffers = {name: value.numpy() for name, value in model.audio_encoder.state_dict().items() if "index" in name}
-    load(model.audio_encoder, state | buffers)
+    model = reference_htsat(config, export(variables, audio_family(config)))
     with torch.no_grad():
         arguments = {"is_longer": torch.tensor(longer)[:, None]} if config.fusion else {}
         theirs = model(torch.tensor(mel), **arguments)

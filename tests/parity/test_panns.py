@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from audiojax.encoders.panns import PRESETS, Panns
+from audiojax.pretrained.panns import family
+from audiojax.pretrained.rules import export
 from tests.encoders.filling import filled_variables, mel_batch, relative_error
 from tests.encoders.test_panns import ARCHS, NARROW
 
 torch = pytest.importorskip("torch")
 from tests.parity.panns_twin import TwinPanns, load  # noqa: E402
-from tests.parity.tower_keys import PANNS, to_torch  # noqa: E402
 
 pytestmark = pytest.mark.parity
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.parity
 def pair(config, mel):
     module = Panns(config)
     variables = filled_variables(module, mel)
-    return module, variables, load(TwinPanns(config), to_torch(variables, PANNS)).eval()
+    return module, variables, load(TwinPanns(config), export(variables, family(config))).eval()
 
 
 def assert_same(out, theirs):
@@ -55,13 +56,13 @@ def test_training_mode_and_gradients(arch):
     (theirs["clipwise"] ** 2).sum().backward()
     assert_same(out, theirs)
     torch_grads = {name: p.grad.numpy() for name, p in twin.named_parameters()}
-    ours = to_torch({"params": grads}, PANNS)
+    ours = export({"params": grads}, family(module.config))
     assert ours.keys() == torch_grads.keys()
     scale = np.linalg.norm([np.linalg.norm(g) for g in torch_grads.values()])
     for name, grad in ours.items():
         assert np.linalg.norm(grad - torch_grads[name]) < 1e-3 * np.linalg.norm(torch_grads[name]) + 1e-5 * scale, name
     means = {name: value.numpy() for name, value in twin.named_buffers() if name.endswith("running_mean")}
-    for name, mean in to_torch(state, PANNS).items():
+    for name, mean in export(state, family(module.config)).items():
         if name in means:
             assert relative_error(mean, means[name]) < 1e-4, name
 

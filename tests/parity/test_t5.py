@@ -7,13 +7,14 @@ import pytest
 
 from audiojax.encoders.t5 import PRESETS, T5Encoder
 from audiojax.nn.embed import relative_buckets
+from audiojax.pretrained.rules import export
+from audiojax.pretrained.t5 import family
 from tests.encoders.filling import relative_error, token_batch
 from tests.encoders.test_t5 import NARROW, t5_variables
 
 torch = pytest.importorskip("torch")
 from tests.parity.panns_twin import load  # noqa: E402
 from tests.parity.t5_reference import reference_t5  # noqa: E402
-from tests.parity.tower_keys import FLAN_T5, T5, to_torch  # noqa: E402
 
 pytestmark = pytest.mark.parity
 BOUNDS = {jnp.float32: 1e-4, jnp.bfloat16: 2e-2, jnp.float16: 1e-2}
@@ -22,7 +23,7 @@ BOUNDS = {jnp.float32: 1e-4, jnp.bfloat16: 2e-2, jnp.float16: 1e-2}
 def compare(config, ids, mask):
     module = T5Encoder(config)
     variables = t5_variables(module, ids, mask)
-    state = to_torch(variables, FLAN_T5 if config.gated else T5)
+    state = export(variables, family(config))
     model = load(reference_t5(config), state | {"encoder.embed_tokens.weight": state["shared.weight"]}).eval()
     with torch.no_grad():
         theirs = model(*(torch.tensor(x.astype(np.int64)) for x in (ids, mask))).last_hidden_state.numpy()

@@ -22,6 +22,7 @@ TABLE = Family(
     ),
     ignore=(r".*\.num_batches_tracked",),
     renames=((r"^module\.", ""), (r"gamma$", "weight")),
+    tied=(("output.scale", "logit_scale"),),
 )
 
 
@@ -86,6 +87,16 @@ def test_names_are_renamed_and_known_ones_ignored():
     jax.tree.map(np.testing.assert_array_equal, back, variables())
     assert report.ignored == ["module.bn.num_batches_tracked"]
     assert report.used["bn/scale"] == "module.bn.gamma"
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_tied_tensor_may_stand_under_either_name(both):
+    state = export(variables(), TABLE)
+    state["output.scale"] = state["logit_scale"] if both else state.pop("logit_scale")
+    back, report = load_state(state, variables())
+    jax.tree.map(np.testing.assert_array_equal, back, variables())
+    assert report.used["scale"] == ("logit_scale" if both else "output.scale")
+    assert report.ignored == (["output.scale"] if both else [])
 
 
 def test_dtype_and_place_are_the_callers():
