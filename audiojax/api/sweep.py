@@ -1,5 +1,7 @@
 """A grid of settings times seeds: train, evaluate, compare with paired bootstrap intervals. The same call goes on where it stopped."""
 
+import ctypes
+import gc
 import itertools
 import os
 import re
@@ -8,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 
 from audiojax.api.data import data_name
 from audiojax.api.evaluate import TITLES, evaluate, load_ranks, place
-from audiojax.api.train import check_claim, train
+from audiojax.api.train import train
 from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError
 from audiojax.metrics.bootstrap import difference_interval, mean_interval
@@ -76,9 +79,7 @@ def sweep(
         name = setting_name(setting)
         console.rule(f"{number} of {len(plans)}: {name}, seed {seed}")
         folder = workdir / name / f"seed{seed}"
-        check_claim(folder, loaded)
-        if not (folder / "final" / "card.json").is_file():
-            train(loaded, folder, progress=progress)
+        train(loaded, folder, progress=progress)
         trained_on = data_name(to_dict(loaded.data))
         for domain in domains:
             other = domain if domain != trained_on else None
@@ -86,6 +87,7 @@ def sweep(
             if found is None:
                 found = evaluate(folder, split, domain=other, progress=progress).ranks
             ranks.setdefault((name, domain), []).append(found)
+        release_memory()
     names = [setting_name(setting) for setting in settings]
     tables, rows = compare(names, domains, ranks)
     write_file(workdir / "table.csv", rows)
@@ -105,6 +107,16 @@ def check_same_test(datas: Sequence[Mapping[str, Any]], domains: Sequence[str]) 
         values = list(dict.fromkeys(data[key] for data in datas))
         if len(values) > 1:
             raise UsageError(f"--grid data.{key}: {values[0]} and {values[1]} have different test clips, which cannot be compared in pairs")
+
+
+def release_memory() -> None:
+    """Gives back what a finished run leaves behind in this process: compiled programs (half a GiB of a tiny model) and freed pages."""
+    jax.clear_caches()
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, TypeError, AttributeError):  # not glibc
+        return
 
 
 INTERVALS = (
