@@ -168,8 +168,17 @@ class Worker:
         raise AudiojaxError(f"bench worker {self.module} stopped: {last}")
 
 
-def alternate(workers: Sequence[Worker], wanted: int = MIN_QUIET, attempts: int = 12) -> list[list[Sample]]:
-    """Samples of every worker, one after the other in turns, until each has `wanted` quiet ones or was asked `attempts` times."""
+def alternate(
+    workers: Sequence[Worker],
+    wanted: int = MIN_QUIET,
+    attempts: int = 12,
+    report: Callable[[int, Sample], None] = lambda worker, sample: None,
+) -> list[list[Sample]]:
+    """Samples of every worker, one after the other in turns, until each has `wanted` quiet ones or was asked `attempts` times.
+
+    Args:
+      report: called after every sample with the number of its worker.
+    """
     taken: list[list[Sample]] = [[] for _ in workers]
     for _ in range(attempts):
         waiting = [i for i, samples in enumerate(taken) if sum(sample.quiet for sample in samples) < wanted]
@@ -177,6 +186,7 @@ def alternate(workers: Sequence[Worker], wanted: int = MIN_QUIET, attempts: int 
             break
         for i in waiting:
             taken[i].append(workers[i].sample())
+            report(i, taken[i][-1])
     return taken
 
 

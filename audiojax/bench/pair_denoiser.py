@@ -8,10 +8,10 @@ otherwise. float32 is full float32 on both sides, in the comparison and in the t
 
 import importlib.util
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audiojax.bench.harness import MIN_QUIET, Row, Worker, alternate, make_row, with_ratios
+from audiojax.bench.harness import MIN_QUIET, Row, Sample, Worker, alternate, make_row, with_ratios
 from audiojax.errors import AudiojaxError, UsageError
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05}  # of x, which lies in [-1, 1], after all steps
@@ -26,19 +26,21 @@ def run(
     width: int = 1_024,
     query_block: int = 16,
     torch_queries: int = 200,
-    torch_dtypes: Sequence[str] = ("float32", "bfloat16"),
+    torch_dtypes: Sequence[str] = ("float32",),
     samples: int = MIN_QUIET,
     attempts: int | None = None,
     allow_noise: bool = False,
+    report: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
     """Rows of audiojax and of torch in each dtype, items = queries; ratios per query, refused between a GPU or TPU and a CPU, and on a
     noisy machine unless `allow_noise`.
 
     Args:
       torch_queries: how many of the queries the slow side handles in a call.
-      torch_dtypes: dtypes of the torch network, each a row; () leaves torch out.
+      torch_dtypes: dtypes of the torch network, each a row; () leaves torch out. bfloat16 takes minutes a call on many CPUs.
       samples: quiet samples wanted of each side.
       attempts: calls of each side at most; None for four times the samples.
+      report: called with a line of text when a side is ready and after every sample: all of it takes minutes.
 
     Raises:
       UsageError: torch is not installed.
@@ -51,19 +53,25 @@ def run(
         shared = str(Path(folder) / "shared.npz")
         sizes = {"queries": queries, "gallery": gallery, "top_m": top_m, "steps": steps, "width": width, "query_block": query_block}
         spec = {**sizes, "checked": min(torch_queries, queries), "shared": shared}
+        sides = ["audiojax", *(f"torch eager {dtype}" for dtype in torch_dtypes)]
         workers = [Worker("audiojax.bench.pair_denoiser_jax", spec)]
         try:
-            for dtype in torch_dtypes:
+            report(f"{sides[0]}: first call {workers[0].facts['first_seconds']:.1f} s")
+            for side, dtype in zip(sides[1:], torch_dtypes, strict=True):
                 torch_spec = {"shared": shared, "dtype": dtype, "platform": workers[0].facts["platform"]}
                 workers.append(Worker("audiojax.bench.pair_denoiser_torch", torch_spec))
+                report(f"{side}: first call {workers[-1].facts['first_seconds']:.1f} s")
                 difference = workers[-1].facts["difference"]
                 if not difference <= TOLERANCE[dtype]:
                     raise AudiojaxError(f"torch {dtype} differs from audiojax by {difference:.2g} after {steps} steps: not the same maths")
-            taken = alternate(workers, samples, attempts or 4 * samples)
+
+            def told(worker: int, sample: Sample) -> None:
+                report(f"{sides[worker]}: {sample.seconds:.2f} s" + ("" if sample.quiet else ", other programs were busy"))
+
+            taken = alternate(workers, samples, attempts or 4 * samples, told)
         finally:
             for worker in workers:
                 worker.close()
-    sides = ["audiojax", *(f"torch eager {dtype}" for dtype in torch_dtypes)]
     items = [queries, *([spec["checked"]] * len(torch_dtypes))]
     rows = []
     for side, count, got, worker in zip(sides, items, taken, workers, strict=True):

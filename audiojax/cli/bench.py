@@ -25,6 +25,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--torch-queries", type=whole_number(1), default=200, metavar="N", help="queries a call of torch (default: %(default)s)"
     )
+    parser.add_argument(
+        "--torch-dtypes",
+        nargs="+",
+        choices=("float32", "bfloat16"),
+        default=("float32",),
+        metavar="DTYPE",
+        help="float32, bfloat16 or both (default: float32; many CPUs take minutes for a call in bfloat16)",
+    )
     parser.add_argument("--no-torch", action="store_true", help="time our side alone")
     parser.add_argument(
         "--samples",
@@ -45,7 +53,7 @@ def run(args: Namespace) -> None:
     from audiojax.bench import pair_denoiser
     from audiojax.report.tables import print_section, write_file
 
-    torch_dtypes = () if args.no_torch or not find_spec("torch") else ("float32", "bfloat16")
+    torch_dtypes = () if args.no_torch or not find_spec("torch") else tuple(args.torch_dtypes)
     if not torch_dtypes and not args.no_torch:
         print('torch is not installed, so only our side is timed; pip install -e ".[parity]" brings it', file=sys.stderr)
     rows = pair_denoiser.run(
@@ -56,6 +64,7 @@ def run(args: Namespace) -> None:
         torch_dtypes=torch_dtypes,
         samples=args.samples,
         allow_noise=args.allow_noise,
+        report=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print_section(as_table(rows))
     for path in filter(None, (args.json, args.csv)):

@@ -24,7 +24,10 @@ TOY = {
 
 
 def test_our_side_alone():
-    (row,) = pair_denoiser.run(**TOY, torch_dtypes=())
+    lines = []
+    (row,) = pair_denoiser.run(**TOY, torch_dtypes=(), report=lines.append)
+    assert lines[0].startswith("audiojax: first call ")
+    assert lines[1:] == [line for line in lines if line.startswith(f"audiojax: {row.median:.2f} s")]
     assert row.side == "audiojax"
     assert row.items == 20
     assert row.samples == 1
