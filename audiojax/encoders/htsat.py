@@ -2,8 +2,8 @@
 
 `Htsat(PRESETS["htsat-tiny"])` is a linen module. Facts and sizes: "laion/clap-htsat-unfused", "-fused", "laion/larger_clap_general".
 
-The image: the mel's time axis is stretched to `image * 4` columns' worth, cut into `freq_ratio` chunks and stacked, so that its rows are
-(chunk, mel) and its columns the frames of a chunk. After the last stage the chunks are put side by side again.
+The image: the mel's time axis is stretched to `config.frames`, cut into `freq_ratio` chunks and stacked, so that its rows are (chunk, mel)
+and its columns the frames of a chunk. After the last stage the chunks are put side by side again.
 """
 
 from dataclasses import dataclass
@@ -67,15 +67,11 @@ class HtsatConfig:
         return self.image * self.freq_ratio
 
 
-_BASE = {"channels": 128, "depths": (2, 2, 12, 2)}
-_SMALL = {"image": 64, "mels": 16, "channels": 16, "depths": (2, 2), "heads": (2, 4), "window": 4}
 PRESETS = {
     "htsat-tiny": HtsatConfig(),
     "htsat-tiny-fused": HtsatConfig(fusion=True),
-    "htsat-base": HtsatConfig(**_BASE),
+    "htsat-base": HtsatConfig(channels=128, depths=(2, 2, 12, 2)),
     "tiny": HtsatConfig(image=128, mels=64, channels=24, depths=(2, 2, 2), heads=(2, 4, 8), window=4, sample_rate=16_000),
-    "test": HtsatConfig(**_SMALL),
-    "test-fused": HtsatConfig(**_SMALL, fusion=True),
 }
 
 

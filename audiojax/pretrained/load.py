@@ -99,7 +99,10 @@ def load_tower(
         config = kind.config(facts)
         module = kind.module(config, dtype=dtype, param_dtype=param_dtype)
         check_depth(config, weights.shapes())
-        variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *kind.example(config), train=False))
+        try:
+            variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *kind.example(config), train=False))
+        except ValueError as error:  # sizes that do not go together, such as a width that the heads do not divide
+            raise UsageError(f"{shown(path)}: its sizes make no model ({str(error).splitlines()[0]})") from error
         put = place or (lambda _, array: jnp.asarray(array))
         params, report = rules.load(weights.shapes(), weights.__getitem__, variables, kind.family(config), put)
         return Tower(module, config, params, report, weights.source, weights.digest())
@@ -147,7 +150,7 @@ def bert_config(facts: Mapping[str, Any]) -> BertConfig:
         hidden=_size(facts, "intermediate_size"),
         max_positions=_size(facts, "max_position_embeddings"),
         segments=_size(facts, "type_vocab_size", 2),
-        padding_id=_size(facts, "pad_token_id", 1) if roberta else None,
+        padding_id=_size(facts, "pad_token_id", 1, least=0) if roberta else None,
         norm_eps=facts.get("layer_norm_eps", 1e-12),
     )
 
@@ -182,11 +185,11 @@ def panns_config(shapes: Mapping[str, tuple[int, ...]]) -> PannsConfig:
     return replace(base, head=any("fc_audioset" in name for name in shapes))
 
 
-def _size(facts: Mapping[str, Any], key: str, default: int | None = None) -> int:
+def _size(facts: Mapping[str, Any], key: str, default: int | None = None, least: int = 1) -> int:
     """A whole number of config.json, small enough to be one of a model's sizes."""
     value = facts.get(key, default)
-    if type(value) is not int or not 0 <= value <= MAX_SIZE:
-        raise UsageError(f"config.json: {key} is {value!a:.80}, and a whole number up to {MAX_SIZE:,} is needed")
+    if type(value) is not int or not least <= value <= MAX_SIZE:
+        raise UsageError(f"config.json: {key} is {value!a:.80}, and a whole number from {least} to {MAX_SIZE:,} is needed")
     return value
 
 

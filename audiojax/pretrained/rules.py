@@ -8,7 +8,7 @@ the leaf, which becomes torch's: kernel, scale and embedding are "weight", mean 
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -271,8 +271,8 @@ def _join(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _difference(family: Family, problems: Mapping[str, Sequence[str]]) -> str:
-    counts = Counter({kind: len(found) for kind, found in problems.items()})
-    lines = [f"these weights do not fit the model ({family.name}): " + ", ".join(f"{n} {kind}" for kind, n in counts.items())]
+    counts = ", ".join(f"{len(found)} {kind}" for kind, found in problems.items())
+    lines = [f"these weights do not fit the model ({family.name}): {counts}"]
     for kind, found in problems.items():
         lines += [f"  {kind}: {text}" for text in found[:SHOWN]]
         if len(found) > SHOWN:

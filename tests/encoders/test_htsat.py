@@ -1,5 +1,6 @@
 """HTSAT: published sizes, its geometry against plain loops, and what batch, jit and unread crops must not change."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -10,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiojax.encoders import htsat
-from audiojax.encoders.htsat import PRESETS, Htsat
+from audiojax.encoders.htsat import PRESETS, Htsat, HtsatConfig
 from tests.encoders.filling import filled_variables, mel_batch, relative_error
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "towers.npz"
-PLAIN, FUSED = PRESETS["test"], PRESETS["test-fused"]
+PLAIN = HtsatConfig(image=64, mels=16, channels=16, depths=(2, 2), heads=(2, 4), window=4)
+FUSED = replace(PLAIN, fusion=True)
+NARROW = {"test": PLAIN, "test-fused": FUSED}
 
 
 def views(config, clips, frames, seed=0):

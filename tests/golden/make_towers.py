@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from audiojax.encoders.bert import BertEncoder
-from audiojax.encoders.htsat import PRESETS, Htsat
+from audiojax.encoders.htsat import Htsat
 from audiojax.encoders.panns import Panns
 from audiojax.encoders.t5 import T5Encoder
 from audiojax.pretrained import bert, clap, panns, t5
@@ -59,7 +59,8 @@ def t5_outputs(name: str) -> dict[str, np.ndarray]:
 
 def htsat_outputs(name: str) -> dict[str, np.ndarray]:
     """Clip vectors of transformers' ClapAudioModel for two clips, one of them longer than the model's where it fuses."""
-    config, mel, longer = PRESETS[name], test_htsat.views(PRESETS[name], 2, 200), np.array([False, True])
+    config, longer = test_htsat.NARROW[name], np.array([False, True])
+    mel = test_htsat.views(config, 2, 200)
     variables = filled_variables(Htsat(config), mel, longer)
     model = reference_htsat(config, export(variables, clap.audio_family(config)))
     arguments = {"is_longer": torch.tensor(longer)[:, None]} if config.fusion else {}

@@ -109,6 +109,8 @@ def test_panns_are_known_by_their_names():
         ({"num_hidden_layers": 900_000}, "900000 layers"),
         ({"hidden_size": "wide"}, "hidden_size is 'wide'"),
         ({"hidden_size": None}, "hidden_size is None"),
+        ({"num_attention_heads": 3}, "its sizes make no model .width 8 is not divisible by 3 heads"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0, and a whole number from 1"),
         ({"vocab_size": 10**30}, "vocab_size is 1000"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"model_type": "gpt2"}, "models of type 'gpt2' are not known; there are bert, panns, roberta, t5"),
