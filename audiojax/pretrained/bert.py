@@ -1,6 +1,9 @@
 """BERT and RoBERTa in the layout of transformers (`bert-base-uncased`, `roberta-base`: model.safetensors or pytorch_model.bin)."""
 
-from audiojax.encoders.bert import BertConfig
+import numpy as np
+
+from audiojax.encoders.bert import BertConfig, BertEncoder
+from audiojax.pretrained.kinds import Checkpoint, Kind, expect, number, size
 from audiojax.pretrained.rules import Family, Row
 
 ROWS = (
@@ -47,3 +50,29 @@ def masked_lm_family(config: BertConfig) -> Family:
     copies = (r"cls\.predictions\.decoder\..*", r"lm_head\.decoder\..*")
     rows = BERT_HEAD_ROWS if config.padding_id is None else ROBERTA_HEAD_ROWS
     return Family("masked LM head", rows, ignore=encoder + copies, renames=RENAMES[1:])
+
+
+def config_of(checkpoint: Checkpoint) -> BertConfig:
+    """Sizes of a BERT or RoBERTa encoder from config.json; what it leaves out is as in transformers."""
+    facts = checkpoint.facts
+    roberta = facts["model_type"] == "roberta"
+    expect(facts, hidden_act="gelu", position_embedding_type="absolute")
+    return BertConfig(
+        vocab_size=size(facts, "vocab_size"),
+        width=size(facts, "hidden_size"),
+        layers=size(facts, "num_hidden_layers"),
+        heads=size(facts, "num_attention_heads"),
+        hidden=size(facts, "intermediate_size"),
+        max_positions=size(facts, "max_position_embeddings"),
+        segments=size(facts, "type_vocab_size", 2),
+        padding_id=size(facts, "pad_token_id", 1, least=0) if roberta else None,
+        norm_eps=number(facts, "layer_norm_eps", 1e-12),
+    )
+
+
+def one_token(_: object) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and mask that initialise a text tower."""
+    return np.zeros((1, 1), np.int32), np.ones((1, 1), bool)
+
+
+KIND = Kind(config_of, BertEncoder, family, one_token, types=("bert", "roberta"))

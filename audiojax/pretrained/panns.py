@@ -1,6 +1,11 @@
 """CNN14 and ResNet38 in the authors' layout ("qiuqiangkong/audioset_tagging_cnn", files on Zenodo: {"model": state dict})."""
 
-from audiojax.encoders.panns import PannsConfig
+from dataclasses import replace
+
+import numpy as np
+
+from audiojax.encoders.panns import PRESETS, Panns, PannsConfig
+from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes
 from audiojax.pretrained.rules import Family, Row
 
 ROWS = (
@@ -17,3 +22,23 @@ HEAD = (r"(fc1|fc_audioset)\..*",)
 def family(config: PannsConfig) -> Family:
     """The table of a tower; without its head, the head in the file is ignored."""
     return Family("PANNs", ROWS, ignore=FRONT_END + (() if config.head else HEAD), renames=((r"^module\.", ""),))
+
+
+def config_of(checkpoint: Checkpoint) -> PannsConfig:
+    """CNN14 or ResNet38 as published, told apart by the names of their tensors, with the tagging head that the files have.
+
+    Both rates have the same shapes, but not the same spectrogram: 16 kHz files keep a mel matrix of 257 rows.
+    """
+    shapes = checkpoint.shapes
+    arch = "resnet38" if any("resnet." in name for name in shapes) else "cnn14"
+    mel = next((shape for name, shape in shapes.items() if name.endswith("melW")), (513, 64))
+    base = PRESETS[arch]["published_16k" if mel[0] == 257 else "published_32k"]
+    return replace(base, head=any("fc_audioset" in name for name in shapes))
+
+
+def recognise(shapes: Shapes) -> bool:
+    """Every PANNs network begins so."""
+    return any("conv_block1.conv1.weight" in name for name in shapes)
+
+
+KIND = Kind(config_of, Panns, family, lambda config: (np.zeros((1, 320, config.mels), np.float32),), recognise=recognise)

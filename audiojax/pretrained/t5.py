@@ -1,6 +1,9 @@
 """T5 and FLAN-T5 encoders in the layout of transformers (`t5-*`, `flan-t5-*`); the decoder in such a file is ignored."""
 
-from audiojax.encoders.t5 import T5Config
+from audiojax.encoders.t5 import T5Config, T5Encoder
+from audiojax.errors import UsageError
+from audiojax.pretrained.bert import one_token
+from audiojax.pretrained.kinds import Checkpoint, Kind, number, size
 from audiojax.pretrained.rules import Family, Row
 
 ROWS = (
@@ -26,3 +29,26 @@ def family(config: T5Config) -> Family:
     """The table of an encoder."""
     rows = ROWS + (GATED_ROWS if config.gated else PLAIN_ROWS)
     return Family("T5", rows, ignore=(r"decoder\..*", r"lm_head\..*"), tied=(("encoder.embed_tokens.weight", "shared.weight"),))
+
+
+def config_of(checkpoint: Checkpoint) -> T5Config:
+    """Sizes of the encoder of a T5 or FLAN-T5 from config.json."""
+    facts = checkpoint.facts
+    form = facts.get("feed_forward_proj", "relu")
+    if form not in ("relu", "gated-gelu"):
+        raise UsageError(f"config.json: feed_forward_proj is {form!a:.80}; there are relu and gated-gelu")
+    return T5Config(
+        vocab_size=size(facts, "vocab_size"),
+        width=size(facts, "d_model"),
+        layers=size(facts, "num_layers"),
+        heads=size(facts, "num_heads"),
+        head_width=size(facts, "d_kv"),
+        hidden=size(facts, "d_ff"),
+        gated=form == "gated-gelu",
+        buckets=size(facts, "relative_attention_num_buckets", 32),
+        max_distance=size(facts, "relative_attention_max_distance", 128),
+        norm_eps=number(facts, "layer_norm_epsilon", 1e-6),
+    )
+
+
+KIND = Kind(config_of, T5Encoder, family, one_token, types=("t5",))
