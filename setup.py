@@ -57,6 +57,7 @@ setup(
         "soundfile>=0.13",
         "soxr>=0.5",
         "safetensors>=0.6",
+        "huggingface_hub>=1.31",
         "tokenizers>=0.22",
         "absl-py>=2.3",
         "rich>=14",
