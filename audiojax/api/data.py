@@ -11,8 +11,9 @@ import numpy as np
 
 from audiojax.data.pipeline import MemorySource, captions_of, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
+from audiojax.data.soundworld.scenes import class_labels
 from audiojax.data.soundworld.source import SceneSource
-from audiojax.data.sources import open_records
+from audiojax.data.sources import JoinedRecords, open_records
 from audiojax.data.transforms import ClipTransform
 from audiojax.errors import UsageError
 from audiojax.files import shown
@@ -30,7 +31,7 @@ def data_name(data: Mapping[str, Any]) -> str:
 
 
 def open_split(data: Mapping[str, Any], split: str, *, progress: bool = True) -> Any:
-    """Random-access records of a split of the config's `data` section; SoundWorld is built the first time.
+    """Random-access records of a split of the config's `data` section; SoundWorld is built the first time, "studio+field" is both.
 
     Raises:
       UsageError: an unknown source, split or folder.
@@ -41,19 +42,25 @@ def open_split(data: Mapping[str, Any], split: str, *, progress: bool = True) ->
             raise UsageError("data.source 'tfds' needs --config.data.dir=FOLDER, a dataset in the builder's schema")
         source = open_records(data["dir"], split)
         return MemorySource(source) if data["in_memory"] else source
+    if kind not in ("soundworld", "memory"):
+        raise UsageError(f"data.source '{kind}' is none of soundworld, memory, tfds")
+    sources = [_soundworld({**data, "domain": domain}, split, progress) for domain in data["domain"].split("+")]
+    source = sources[0] if len(sources) == 1 else JoinedRecords(sources)
+    return MemorySource(source) if data["in_memory"] or kind == "memory" else source
+
+
+def _soundworld(data: Mapping[str, Any], split: str, progress: bool) -> Any:
     world = {"size": data["size"], "domain": data["domain"], "seed": data["world_seed"]}
     world |= {"sample_rate": data["sample_rate"], "seconds": data["seconds"]}
-    if kind == "memory":
-        return MemorySource(SceneSource(split, **world))
-    if kind != "soundworld":
-        raise UsageError(f"data.source '{kind}' is none of soundworld, memory, tfds")
-    source = open_records(build(data_dir=data["dir"] or data_home(), progress=progress, **world), split)
-    return MemorySource(source) if data["in_memory"] else source
+    if data["source"] == "memory":
+        return SceneSource(split, **world)
+    return open_records(build(data_dir=data["dir"] or data_home(), progress=progress, **world), split)
 
 
 def make_transform(data: Mapping[str, Any], tokenizer: Tokenizer) -> ClipTransform:
     """Record -> example, as the config's `data` section says."""
-    return ClipTransform(tokenizer, data["sample_rate"], data["seconds"], data["padding"], data["max_tokens"], clean_caption)
+    sizes = (data["sample_rate"], data["seconds"], data["padding"], data["max_tokens"])
+    return ClipTransform(tokenizer, *sizes, clean_caption, labels=class_labels if data.get("labels") else None)
 
 
 def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Tokenizer:

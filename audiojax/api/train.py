@@ -21,8 +21,8 @@ from audiojax.config import config_from_json, config_to_json, flat_items, to_dic
 from audiojax.data.pipeline import captions_of_each
 from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole
-from audiojax.papers import TASKS, diffatr
-from audiojax.papers.task import Task
+from audiojax.papers import PAPERS
+from audiojax.papers.task import Paper, Task
 from audiojax.report.pictures import spectrogram_pixels
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer import distributed
@@ -43,7 +43,7 @@ LOGGED_QUERIES = 3  # validation queries whose best hit is logged as picture and
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = True) -> Path:
-    """Trains every phase of a config, chooses the fusion on validation, and returns the folder of the finished model.
+    """Trains every phase of a config, chooses on validation what is to be chosen, and returns the folder of the finished model.
 
     The same call on the same workdir goes on where the last one stopped; of a finished run it returns the model as it is.
 
@@ -60,19 +60,20 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
     distributed.initialize()
     console = Console(stderr=True, quiet=not progress)
     plain = to_dict(config)
-    if plain["paper"] not in TASKS:
-        raise UsageError(f"config key 'paper' is '{plain['paper']}'; it takes one of {', '.join(TASKS)}")
+    if plain["paper"] not in PAPERS:
+        raise UsageError(f"config key 'paper' is '{plain['paper']}'; it takes one of {', '.join(PAPERS)}")
+    paper = PAPERS[plain["paper"]]
     check_claim(workdir, config)
     if from_first((workdir / "final" / "card.json").is_file()):
         console.print(f"{shown(workdir)}: finished before; nothing is left to do", soft_wrap=True, highlight=False, markup=False)
         return workdir / "final"
-    _check_values(plain)
+    _check_values(paper, plain)
     train_source, val_source = _open_together(plain["data"], progress)
     captions_of_each(val_source)  # not equally many is said now, not at the first evaluation
     tokenizer = make_tokenizer(plain, train_source, stored=workdir / "tokenizer")
     transform = make_transform(plain["data"], tokenizer)
     example = example_rows(plain, train_source, transform)
-    stages = [(TASKS[plain["paper"]](plain, name, vocab_size=tokenizer.vocab_size), _phase(plain, name)) for name in plain["phases"]]
+    stages = [(paper.make_task(plain, name, vocab_size=tokenizer.vocab_size), _phase(plain, name)) for name in plain["phases"]]
     for task, phase in stages:
         check_phase(task, phase, example)
     claim(workdir, config, tokenizer)
@@ -95,7 +96,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
             on_eval=lambda step, predictions, writer: log_examples(val_source, step, predictions, writer),
             console=console,
         )
-    return _finish(plain, stages[-1][0], workdir, tokenizer, result, eval_data)
+    return _finish(paper, plain, stages[-1][0], workdir, tokenizer, result, eval_data)
 
 
 def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "orbax") -> Path:
@@ -129,7 +130,9 @@ def final_folder(path: str | os.PathLike) -> Path:
 
 
 def log_examples(source: Any, step: int, predictions: Mapping[str, np.ndarray], writer: Writer) -> None:
-    """Logs the best hit of a few validation captions: the words, its sound and its spectrogram."""
+    """Logs the best hit of a few validation captions, for models that embed both: the words, its sound and its spectrogram."""
+    if not {"audio", "text"} <= predictions.keys():
+        return
     audio = predictions["audio"] / np.linalg.norm(predictions["audio"], axis=1, keepdims=True)
     chosen = np.linspace(0, len(audio) - 1, min(LOGGED_QUERIES, len(audio))).astype(int)
     for number, clip in enumerate(chosen):
@@ -181,20 +184,18 @@ def _phase(config: Mapping[str, Any], name: str) -> Phase:
     return make_phase(name, {key: config[key] for key in ("seed", "parallel", "mesh")}, common, config[name])
 
 
-def _check_values(config: Mapping[str, Any]) -> None:
+def _check_values(paper: Paper, config: Mapping[str, Any]) -> None:
     """What would otherwise fail only at the first evaluation or the second phase."""
-    for key, values in (("phases", config["phases"]), *((f"inference.{k}", config["inference"][k]) for k in ("alphas", "temperatures"))):
-        if not values:
-            raise UsageError(f"config key '{key}' is empty; it takes at least one value")
+    if not config["phases"]:
+        raise UsageError("config key 'phases' is empty; it takes at least one value")
     for name in config["phases"]:
-        if name not in config or name not in diffatr.PHASES:
-            raise UsageError(f"config key 'phases' names '{name}'; it takes some of {', '.join(diffatr.PHASES)}")
-    counts = (("inference", "query_block"), ("inference", "noise_draws"), ("train", "eval_batch_size"), ("diffusion", "steps"))
-    for section, key in counts:
-        if config[section][key] < 1:
-            raise UsageError(f"config key '{section}.{key}' is {config[section][key]}; it takes 1 or more")
+        if name not in config or name not in paper.phases:
+            raise UsageError(f"config key 'phases' names '{name}'; it takes some of {', '.join(paper.phases)}")
+    if config["train"]["eval_batch_size"] < 1:
+        raise UsageError(f"config key 'train.eval_batch_size' is {config['train']['eval_batch_size']}; it takes 1 or more")
     if config["data"]["workers"] < 0:
         raise UsageError(f"config key 'data.workers' is {config['data']['workers']}; it takes 0 (threads only) or more")
+    paper.check(config)
 
 
 def _open_together(data: Mapping[str, Any], progress: bool) -> list[Any]:
@@ -203,24 +204,21 @@ def _open_together(data: Mapping[str, Any], progress: bool) -> list[Any]:
     if not first:
         distributed.wait_for_all("data built", PREPARATION)
     try:
-        return [open_split(data, split, progress=progress) for split in ("train", "val")]
+        return [open_split(data, split, progress=progress) for split in (data.get("train_split", "train"), "val")]
     finally:
         if first:  # also when it failed: what the first one could not do, the others try, and say so
             distributed.wait_for_all("data built", PREPARATION)
 
 
-def _finish(config: dict[str, Any], task: Task, workdir: Path, tokenizer: Tokenizer, result: FitResult, eval_data: Any) -> Path:
-    """Chooses the fusion on validation and writes final/."""
-    layout = make_layout(config["parallel"], config["mesh"])
-    settings = diffatr.make_settings(config, tokenizer.vocab_size)
-    predictions = predict_all(layout, wrap_predict(layout, task.predict), result.params, result.model_state, eval_data())
+def _finish(
+    paper: Paper, config: dict[str, Any], task: Task, workdir: Path, tokenizer: Tokenizer, result: FitResult, eval_data: Any
+) -> Path:
+    """Chooses on validation what the paper leaves to it, and writes final/."""
     params = to_numpy(result.params)
-    for name, direction in diffatr.search_split(settings, params, predictions, jax.random.key(config["seed"])).items():
-        if f"denoiser_{name}" in params:
-            fusion = diffatr.choose_fusion(settings, direction)
-        else:
-            fusion = diffatr.Fusion(0.0, 1.0)
-        config["inference"]["fusion"][name] = {"alpha": fusion.alpha, "temperature": fusion.temperature}
+    if paper.finish:
+        layout = make_layout(config["parallel"], config["mesh"])
+        predictions = predict_all(layout, wrap_predict(layout, task.predict), result.params, result.model_state, eval_data())
+        config = paper.finish(config, params, predictions, jax.random.key(config["seed"]), vocab_size=tokenizer.vocab_size)
     card = {
         "task": task.name,
         "step": result.step,

@@ -25,6 +25,7 @@ class ClipTransform:
       padding: of shorter clips: "zero" | "repeat" | "repeat_cut", see `audiojax.audio.lengths.fit`.
       max_tokens: of a caption.
       clean: applied to a caption before the tokenizer, `clean_caption` for the BERT systems.
+      labels: record -> float32 [classes], what a tagger learns; None = examples without labels.
     """
 
     tokenizer: Any
@@ -33,6 +34,7 @@ class ClipTransform:
     padding: str = "zero"
     max_tokens: int = 48
     clean: Callable[[str], str] = str
+    labels: Callable[[Mapping[str, Any]], Float[np.ndarray, " classes"]] | None = None
 
     def __post_init__(self) -> None:
         if self.padding not in ("zero", "repeat", "repeat_cut"):
@@ -71,7 +73,8 @@ class ClipTransform:
             raise UsageError(f"clip '{record['id']}' has no samples: check the data set")
         waveform = io.resample(to_float(record["audio"]), record["sample_rate"], self.sample_rate)
         length = next((n for n in self.lengths if n >= len(waveform)), self.lengths[-1])
-        return {
+        labels = {} if self.labels is None else {"labels": self.labels(record)}
+        return labels | {
             "waveform": self._fit(waveform, length, rng),
             "text_ids": np.asarray(ids, np.int32),
             "text_mask": np.asarray(mask, bool),

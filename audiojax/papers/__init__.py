@@ -2,4 +2,4 @@
 
 from audiojax.papers import diffatr
 
-TASKS = {"diffatr": diffatr.make_task}
+PAPERS = {"diffatr": diffatr.PAPER}

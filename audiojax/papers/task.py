@@ -1,4 +1,4 @@
-"""What a paper hands to the trainer: four pure functions and a table of partition rules."""
+"""What a paper hands over: to the trainer four pure functions and a table of partition rules, to the calls what is done around them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,3 +34,24 @@ class Task:
     metrics: Callable[[Params, Mapping[str, Any], Key], Mapping[str, float]]
     partition_rules: tuple[tuple[str, PartitionSpec], ...]
     select: str
+
+
+def _nothing(config: Mapping[str, Any]) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One system, as the calls that train and open it know it.
+
+    Attributes:
+      phases: that a config may name, each a task of its own.
+      make_task: (config, phase, *, vocab_size) -> Task.
+      check: raises UsageError for values of a config that would otherwise fail in the middle of a run.
+      finish: (config, params, predictions of the validation split, key, *, vocab_size) -> the config with what is chosen on validation.
+    """
+
+    phases: tuple[str, ...]
+    make_task: Callable[..., Task]
+    check: Callable[[Mapping[str, Any]], None] = _nothing
+    finish: Callable[..., dict[str, Any]] | None = None

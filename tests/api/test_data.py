@@ -10,6 +10,8 @@ from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_t
 from audiojax.config import installed_configs, load_config, to_dict
 from audiojax.data.pipeline import MemorySource
 from audiojax.data.soundworld import builder
+from audiojax.data.soundworld.classes import CLASSES
+from audiojax.data.soundworld.scenes import Scene
 from audiojax.errors import UsageError
 from tests.data.test_pipeline import Clips
 from tests.data.test_transforms import make
@@ -68,3 +70,17 @@ def test_unequal_captions_are_told_to_whoever_asks_for_clips():
     assert next(iter(clip_batches(Clips(), make(), 4)))["text_ids"].shape == (4, 2, 4)
     with pytest.raises(UsageError, match="1 has 3 .'c3'"):
         clip_batches(Clips(odd=True), make(), 4)
+
+
+def test_a_tagger_sees_both_domains_and_the_classes_that_sound():
+    overrides = ("data.source=memory", "data.domain=studio+field")
+    config = to_dict(load_config("diffatr/soundworld:debug", overrides))
+    source = open_split(config["data"], "val")
+    half = len(source) // 2
+    assert [source[i]["id"].split("-")[0] for i in (0, half - 1, half, 2 * half - 1)] == ["studio", "studio", "field", "field"]
+    transform = make_transform(config["data"] | {"labels": True}, None)
+    for i in (0, half):
+        labels, scene = transform.labels(source[i]), Scene.parse(source[i]["scene"])
+        assert {CLASSES[j].name for j in np.flatnonzero(labels)} == {event.name for event in scene.events}
+    with pytest.raises(UsageError, match="clip 'x' has no SoundWorld scene"):
+        transform.labels({"id": "x", "scene": ""})

@@ -44,6 +44,12 @@ def test_example_has_the_contract_of_a_batch_row():
     assert example["clip_index"] == 3
 
 
+def test_labels_come_from_the_record():
+    labelled = make(labels=lambda record: np.array([len(record["captions"]), 0], np.float32))
+    assert labelled(record(10), 0, 0)["labels"].tolist() == [2, 0]
+    assert labelled.collate([labelled(record(10), 0, 0)] * 3)["labels"].shape == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("padding", "expected"),
     [("zero", [1, 2, 3, 4, 0, 0, 0, 0, 0, 0]), ("repeat", [1, 2, 3, 4, 1, 2, 3, 4, 0, 0]), ("repeat_cut", [1, 2, 3, 4, 1, 2, 3, 4, 1, 2])],

@@ -11,9 +11,12 @@ nowhere else), unseen 320 (40 clips of each unseen class; datastore = train + un
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from audiojax.data.soundworld import classes
 from audiojax.data.soundworld.classes import HEAD, MIDDLE, TAIL, UNSEEN
@@ -81,6 +84,19 @@ class Scene:
             return cls.from_json(text)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+def class_labels(record: Mapping[str, Any]) -> Float[np.ndarray, " classes"]:
+    """1 for every class of `classes.CLASSES`, in their order, that sounds in a record; 0 for the others.
+
+    Raises:
+      UsageError: the record does not hold SoundWorld's truth.
+    """
+    scene = Scene.parse(record["scene"])
+    if scene is None:
+        raise UsageError(f"clip '{record['id']}' has no SoundWorld scene: data.labels takes SoundWorld alone")
+    heard = {event.name for event in scene.events}
+    return np.array([row.name in heard for row in classes.CLASSES], np.float32)
 
 
 def relations(scene: Scene) -> list[list]:

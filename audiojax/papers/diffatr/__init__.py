@@ -3,6 +3,7 @@
 from audiojax.papers.diffatr.inference import Fusion, Scores, fuse
 from audiojax.papers.diffatr.ranking import Direction
 from audiojax.papers.diffatr.task import (
+    PAPER,
     PHASES,
     Settings,
     choose_fusion,
@@ -14,6 +15,7 @@ from audiojax.papers.diffatr.task import (
 )
 
 __all__ = [
+    "PAPER",
     "PHASES",
     "Direction",
     "Fusion",

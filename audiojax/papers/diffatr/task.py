@@ -30,7 +30,7 @@ from audiojax.papers.diffatr.inference import Fusion, Scores
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.model import DualEncoder, cosine, unit_rows
 from audiojax.papers.diffatr.ranking import Direction
-from audiojax.papers.task import Task
+from audiojax.papers.task import Paper, Task
 from audiojax.schedule import Schedule, make_schedule
 from audiojax.typing import Array, Batch, Key, Params
 
@@ -106,6 +106,27 @@ def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task
     """The task of one phase, "contrastive" or "hybrid"."""
     _choice("phases", phase, PHASES)
     return task_of(make_settings(config, vocab_size), phase)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """What would otherwise fail only at the first evaluation. UsageError names the key."""
+    for key in ("alphas", "temperatures"):
+        if not config["inference"][key]:
+            raise UsageError(f"config key 'inference.{key}' is empty; it takes at least one value")
+    for section, key in (("inference", "query_block"), ("inference", "noise_draws"), ("diffusion", "steps")):
+        if config[section][key] < 1:
+            raise UsageError(f"config key '{section}.{key}' is {config[section][key]}; it takes 1 or more")
+
+
+def finish(
+    config: Mapping[str, Any], params: Params, predictions: Mapping[str, np.ndarray], key: Key, *, vocab_size: int
+) -> dict[str, Any]:
+    """The config with the fusion that is best on these predictions; alpha 0 where there is no denoiser."""
+    settings, fusion = make_settings(config, vocab_size), {}
+    for name, direction in search_split(settings, params, predictions, key).items():
+        found = choose_fusion(settings, direction) if f"denoiser_{name}" in params else Fusion(0.0, 1.0)
+        fusion[name] = {"alpha": found.alpha, "temperature": found.temperature}
+    return {**config, "inference": {**config["inference"], "fusion": fusion}}
 
 
 def task_of(settings: Settings, phase: str) -> Task:
@@ -267,3 +288,6 @@ def _choice(key: str, value: str, allowed) -> str:
     if value not in allowed:
         raise UsageError(f"config key '{key}' is '{value}'; it takes one of {', '.join(allowed)}")
     return value
+
+
+PAPER = Paper(PHASES, make_task, check, finish)

@@ -13,7 +13,7 @@ from audiojax.collectives import example_keys
 from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError
 from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig, denoise_shared
-from audiojax.papers import TASKS
+from audiojax.papers import PAPERS
 from audiojax.papers.diffatr import Direction, generation_curve, make_settings, search_split
 from audiojax.papers.diffatr.inference import diffuse_scores
 from audiojax.papers.diffatr.loss import generation_loss
@@ -242,7 +242,7 @@ def test_dropped_candidates_do_not_matter_to_the_denoiser():
 
 def test_unknown_phase_is_refused():
     with pytest.raises(UsageError, match="warmup.*contrastive, hybrid"):
-        TASKS["diffatr"](config(), "warmup", vocab_size=VOCAB)
+        PAPERS["diffatr"].make_task(config(), "warmup", vocab_size=VOCAB)
 
 
 @pytest.mark.slow
