@@ -167,6 +167,13 @@ def sources(shapes: Mapping[str, Sequence[int]], family: Family) -> dict[str, So
     return found
 
 
+def renamed(name: str, renames: Sequence[tuple[str, str]]) -> str:
+    """A name after the (regex, replacement) pairs, in turn."""
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
 def flat_leaves(variables: Mapping[str, Any]) -> dict[str, Any]:
     """path -> leaf of all collections of `variables` ({"params": ..., "batch_stats": ...})."""
     flat = {}
@@ -189,9 +196,7 @@ def plan(in_file: Mapping[str, Sequence[int]], variables: Mapping[str, Any], fam
     wanted = sources(ours, family)
     names, ignored, problems = {}, [], defaultdict(list)
     for original in in_file:
-        name = original
-        for pattern, replacement in (*family.renames, *PARAMETRIZATIONS):
-            name = re.sub(pattern, replacement, name)
+        name = renamed(original, (*family.renames, *PARAMETRIZATIONS))
         if any(re.fullmatch(pattern, name) for pattern in family.ignore):
             ignored.append(original)
         elif name in names:
