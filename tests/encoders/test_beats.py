@@ -81,6 +81,7 @@ def test_padding_does_not_change_valid_tokens(tower):
     assert relative_error(out.logits[1], np.asarray(alone.logits[0])) < 1e-5
 
 
+@pytest.mark.slow
 def test_no_mask_is_a_mask_of_ones_and_jit_is_no_jit(tower):
     _, variables, _ = tower
     module, (mel, _) = Beats(replace(NARROW, layers=1)), batch()
@@ -110,11 +111,10 @@ def test_every_position_signal_matters(tower):
     still = {**params["position_conv"], "kernel": np.zeros_like(params["position_conv"]["kernel"])}
     level = {"embedding": np.ones_like(params["relative_position"]["embedding"])}
 
+    turned = np.concatenate([np.roll(mel[:, :60], 8, axis=1), mel[:, 60:]], axis=1)  # two patch columns of four tokens
+
     def change(**replaced):
-        tokens, moved = (
-            encode({"params": params | replaced}, x, mask).tokens
-            for x in (mel, np.concatenate([np.roll(mel[:, :60], 8, axis=1), mel[:, 60:]], axis=1))
-        )
+        tokens, moved = (encode({"params": params | replaced}, x, mask).tokens for x in (mel, turned))
         return relative_error(moved, np.roll(tokens, 8, axis=1))
 
     assert change(position_conv=still, relative_position=level) < 1e-5
