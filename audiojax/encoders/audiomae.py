@@ -151,8 +151,7 @@ class AudioMae(nn.Module):
 class MaskedAutoencoder(nn.Module):
     """A tower and a small decoder that fills in the patches it did not see; `audiojax.losses.reconstruction` has the loss.
 
-    The paper's decoder has 16 blocks of attention in local windows. This one has a few of global attention, which on small spectrograms
-    sees little more and costs less.
+    The paper's decoder has 16 blocks of attention in local windows; this one has a few of attention among all patches.
 
     Attributes:
       width: features of the decoder.

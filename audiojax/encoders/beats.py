@@ -96,7 +96,7 @@ class BeatsOutput(NamedTuple):
 
 
 class GatedAttention(nn.Module):
-    """Self-attention whose bias of relative positions is scaled for every query, as in WavLM (arXiv 2110.13900, section III-B).
+    """Self-attention whose bias of relative positions is scaled for every query, as in WavLM (arXiv 2110.13900).
 
     bias_ij = (a_i (b_i c - 1) + 2) table_ij, with a_i, b_i the sigmoids of two sums of four outputs of a linear map of query i, and c
     a number of each head.
@@ -174,7 +174,7 @@ class Beats(nn.Module):
         Args:
           mel: as `config.front_end` makes it; fewer frames than a patch has, or other mel bins, are a ValueError.
           mask: True = frame of the clip, False = padding at its end; all True by default. Tokens of padding are finite but meaningless.
-            A clip's last patch is seen in full, padding included, if it begins inside the clip.
+            A valid token sees all of its patch, padding included.
           train: switches dropout on (rng stream "dropout").
         """
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
