@@ -61,8 +61,10 @@ def config_of(checkpoint: Checkpoint, *, heads: int | None = None, bands: int = 
     except (KeyError, ValueError, IndexError) as error:
         raise UsageError("no weights of AudioMAE: patch_embed.proj, pos_embed, blocks.0.mlp.fc1 or head are not as there") from error
     heads = width // HEAD_WIDTH if heads is None else heads
-    if heads < 1 or width % heads or hidden % width:
-        raise UsageError(f"{heads} heads do not go with width {width} and {hidden} features inside a block; say how many it has (heads=)")
+    if heads < 1 or patch < 1 or width % heads or hidden % width:
+        raise UsageError(
+            f"{heads} heads do not go with width {width}, patches of {patch} and {hidden} features in a block; say how many it has (heads=)"
+        )
     if bands < 1 or positions < 2 or (positions - 1) % bands:
         raise UsageError(f"{positions - 1} positions are no grid of patches with {bands} along frequency; say how many (bands=)")
     return AudioMaeConfig(

@@ -122,6 +122,7 @@ def test_audiomae_of_another_length(tmp_path):
         ({}, {"heads": 2, "bands": 0}, "with 0 along frequency"),
         ({"pos_embed": np.zeros((13, 16))}, {}, "no weights of AudioMAE"),
         ({"patch_embed.proj.weight": np.zeros((0, 1, 8, 8))}, {}, "0 heads"),
+        ({"patch_embed.proj.weight": np.zeros((16, 1, 0, 0))}, {"heads": 2, "bands": 2}, "patches of 0"),
         ({"blocks.1.norm1.weight": None}, {"heads": 2, "bands": 2}, "unexpected: blocks.1"),
         ({"norm.weight": None}, {"heads": 2, "bands": 2}, "missing: norm.weight"),
         ({"blocks.0.attn.qkv.weight": np.zeros((16, 48))}, {"heads": 2, "bands": 2}, r"qkv.weight \[16, 48\], wanted \[48, 16\]"),
