@@ -1,6 +1,7 @@
 """What is known about one sort of checkpoint: how it is recognised, sized, and made into a tower. Each family's file has its own.
 
-Sizes come from config.json where there is one; what is read from there is checked here, because anybody may have written it.
+Sizes come from config.json where there is one; what is read from there is checked here, because anybody may have written it. `where`
+names another place that they come from, for the errors.
 """
 
 from collections.abc import Callable, Mapping
@@ -63,7 +64,7 @@ class Kind:
     fields: Callable[[Checkpoint, Any], Mapping[str, Any]] | None = None
 
 
-def size(facts: Mapping[str, Any], key: str, default: int | None = None, least: int = 1) -> int:
+def size(facts: Mapping[str, Any], key: str, default: int | None = None, least: int = 1, where: str = "config.json") -> int:
     """A whole number of config.json, small enough to be one of a model's sizes.
 
     Raises:
@@ -71,7 +72,7 @@ def size(facts: Mapping[str, Any], key: str, default: int | None = None, least: 
     """
     value = facts.get(key, default)
     if type(value) is not int or not least <= value <= MAX_SIZE:
-        raise UsageError(f"config.json: {key} is {value!a:.80}, and a whole number from {least} to {MAX_SIZE:,} is needed")
+        raise UsageError(f"{where}: {key} is {value!a:.80}, and a whole number from {least} to {MAX_SIZE:,} is needed")
     return value
 
 
@@ -91,7 +92,7 @@ def number(facts: Mapping[str, Any], key: str, default: float | None = None) -> 
     return float(value)
 
 
-def expect(facts: Mapping[str, Any], **values: Any) -> None:
+def expect(facts: Mapping[str, Any], where: str = "config.json", **values: Any) -> None:
     """Checks settings that our towers have in one form alone; what config.json leaves out is taken to be so.
 
     Raises:
@@ -99,4 +100,4 @@ def expect(facts: Mapping[str, Any], **values: Any) -> None:
     """
     for key, value in values.items():
         if facts.get(key, value) != value:
-            raise UsageError(f"config.json: {key} is {facts[key]!a:.80}, and this tower has {value!a} alone")
+            raise UsageError(f"{where}: {key} is {facts[key]!a:.80}, and this tower has {value!a} alone")

@@ -15,13 +15,13 @@ import numpy as np
 
 from audiojax.errors import UsageError
 from audiojax.files import shown
-from audiojax.pretrained import bert, panns, rules, t5
+from audiojax.pretrained import audiomae, beats, bert, panns, rules, t5
 from audiojax.pretrained.kinds import Checkpoint, Kind
 from audiojax.pretrained.reading import WeightFile, open_weights
 from audiojax.towers.base import Tower
 from audiojax.typing import Array
 
-KINDS = (bert.KIND, t5.KIND, panns.KIND)
+KINDS = (bert.KIND, t5.KIND, panns.KIND, audiomae.KIND, beats.KIND)
 
 
 def load_tower(
@@ -32,7 +32,7 @@ def load_tower(
     place: Callable[[str, np.ndarray], Array] | None = None,
     **options: Any,
 ) -> Tower:
-    """The tower in a file or folder: PANNs, BERT, RoBERTa, or the encoder of T5 and FLAN-T5.
+    """The tower in a file or folder: PANNs, AudioMAE, BEATs, BERT, RoBERTa, or the encoder of T5 and FLAN-T5.
 
     Tensors are read one at a time, so that no more than one is held beside those that are placed.
 
@@ -79,7 +79,10 @@ def look_at(path: Path, weights: WeightFile) -> Checkpoint:
     if file.is_file():
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
-            type_of(facts)
+            if "architecture" in facts:  # timm's names one of its networks and no sizes: the tensors say more
+                facts = {}
+            else:
+                type_of(facts)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(f"{shown(file)}: is no config of transformers or diffusers (no model_type can be read)") from error
     return Checkpoint(folder, facts, weights.shapes(), weights.extra)

@@ -5,12 +5,14 @@ beyond that is an error, unless the family knows that it may be ignored. To expo
 
 Our leaves are known by their path without the collection, "layer_0/mlp/up/kernel". A row's template gives their name with our word for
 the leaf, which becomes torch's: kernel, scale and embedding are "weight", mean and var "running_mean" and "running_var".
+
+A weight-normalised tensor, w = g * v / |v|, lies in a file as "weight_g" and "weight_v" (or under torch's newer names); ours is w.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from flax import traverse_util
 
 from audiojax.errors import AudiojaxError
 
+PARAMETRIZATIONS = ((r"\bparametrizations\.weight\.original0$", "weight_g"), (r"\bparametrizations\.weight\.original1$", "weight_v"))
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 SHOWN = 10  # names of each kind in an error
 
@@ -66,12 +69,15 @@ class Row:
       theirs: template of their name, "encoder.layer.\1.output.dense.\2".
       layout: None = that of the leaf: kernels of Linear, Conv1d and Conv2d are turned, everything else lies as it is.
       part: (i, n) = ours is the i-th of n equal parts of theirs along its first axis, as in a fused query-key-value weight.
+      weight_norm: axis of theirs along which g lies, where theirs is weight-normalised: |v| is taken over all the others. A file may
+        hold w itself, with the norm removed; export writes g and v.
     """
 
     ours: str
     theirs: str
     layout: Layout | None = None
     part: tuple[int, int] = (0, 1)
+    weight_norm: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,16 +100,31 @@ class Family:
 
 @dataclass(frozen=True)
 class Source:
-    """Where one of our leaves comes from: their name, the layout, and the part of it."""
+    """Where one of our leaves comes from: their name, the layout, the part of it, and what it is scaled by.
+
+    Attributes:
+      weight_norm: as in `Row`.
+      norms: name of g in the file; None where `name` is the weight itself.
+    """
 
     name: str
     layout: Layout
     part: tuple[int, int]
+    weight_norm: int | None = None
+    norms: str | None = None
 
     def shape(self, ours: Sequence[int]) -> tuple[int, ...]:
         """Shape of the whole tensor that ours is (a part of)."""
         first, *rest = self.layout.their_shape(ours) or (None,)
         return () if first is None else (first * self.part[1], *rest)
+
+    def tensors(self, ours: Sequence[int], present: Container[str]) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of the tensors that it is read from, when a file has the names `present`."""
+        shape = self.shape(ours)
+        if self.weight_norm is None or self.name in present:
+            return {self.name: shape}
+        along = tuple(length if axis == self.weight_norm else 1 for axis, length in enumerate(shape))
+        return {f"{self.name}_g": along, f"{self.name}_v": shape}
 
 
 @dataclass(frozen=True)
@@ -111,7 +132,7 @@ class Report:
     """What a conversion did with every name of the file.
 
     Attributes:
-      used: path of ours -> name in the file.
+      used: path of ours -> name in the file; that of v where it is weight-normalised.
       ignored: names in the file that are known not to matter.
       parameters: numbers that were read.
     """
@@ -146,6 +167,13 @@ def sources(shapes: Mapping[str, Sequence[int]], family: Family) -> dict[str, So
     return found
 
 
+def renamed(name: str, renames: Sequence[tuple[str, str]]) -> str:
+    """A name after the (regex, replacement) pairs, in turn."""
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
 def flat_leaves(variables: Mapping[str, Any]) -> dict[str, Any]:
     """path -> leaf of all collections of `variables` ({"params": ..., "batch_stats": ...})."""
     flat = {}
@@ -168,9 +196,7 @@ def plan(in_file: Mapping[str, Sequence[int]], variables: Mapping[str, Any], fam
     wanted = sources(ours, family)
     names, ignored, problems = {}, [], defaultdict(list)
     for original in in_file:
-        name = original
-        for pattern, replacement in family.renames:
-            name = re.sub(pattern, replacement, name)
+        name = renamed(original, (*family.renames, *PARAMETRIZATIONS))
         if any(re.fullmatch(pattern, name) for pattern in family.ignore):
             ignored.append(original)
         elif name in names:
@@ -184,17 +210,21 @@ def plan(in_file: Mapping[str, Sequence[int]], variables: Mapping[str, Any], fam
                 ignored.append(original)
             else:
                 names[name] = original
-    claimed = {source.name for source in wanted.values()}
+    tensors = {path: source.tensors(ours[path], names) for path, source in wanted.items()}
+    claimed = {name for found in tensors.values() for name in found}
     problems["unexpected"] = [original for name, original in names.items() if name not in claimed]
     problems["missing"] = sorted(claimed - names.keys())
-    for path, source in wanted.items():
-        if source.name in names:
-            want, have = source.shape(ours[path]), tuple(in_file[names[source.name]])
+    for path, found in tensors.items():
+        for name, want in found.items():
+            have = tuple(in_file[names[name]]) if name in names else want
             if want != have:
-                problems["of another shape"].append(f"{names[source.name]} {list(have)}, wanted {list(want)} for {path}")
+                problems["of another shape"].append(f"{names[name]} {list(have)}, wanted {list(want)} for {path}")
     if any(problems.values()):
         raise ConversionError(_difference(family, {kind: found for kind, found in problems.items() if found}))
-    placed = {path: Source(names[source.name], source.layout, source.part) for path, source in wanted.items()}
+    placed = {}
+    for path, source in wanted.items():
+        *norms, name = (names[name] for name in tensors[path])
+        placed[path] = replace(source, name=name, norms=norms[0] if norms else None)
     used = {path: source.name for path, source in placed.items()}
     return placed, Report(family.name, used, ignored, sum(int(np.prod(shape)) for shape in ours.values()))
 
@@ -221,7 +251,10 @@ def load(
     dtypes = {path: leaf.dtype for path, leaf in flat_leaves(variables).items()}
     leaves = {}
     for path, source in placed.items():
-        array = source.layout.to_ours(_part(read(source.name), *source.part))
+        theirs = read(source.name)
+        if source.norms is not None:
+            theirs = _weight(read(source.norms), theirs, source.weight_norm)
+        array = source.layout.to_ours(_part(theirs, *source.part))
         leaves[path] = place(path, np.asarray(array, dtype=dtypes[path], order="C"))
     made = {}
     for collection, tree in variables.items():
@@ -241,7 +274,12 @@ def export(variables: Mapping[str, Any], family: Family) -> dict[str, np.ndarray
     parts: dict[str, dict[int, np.ndarray]] = defaultdict(dict)
     for path, source in found.items():
         parts[source.name][source.part[0]] = source.layout.to_theirs(np.asarray(leaves[path]))
-    return {name: np.asarray(_join([found[i] for i in sorted(found)]), order="C") for name, found in parts.items()}
+    state = {name: np.asarray(_join([found[i] for i in sorted(found)]), order="C") for name, found in parts.items()}
+    for source in found.values():
+        if source.weight_norm is not None and source.name in state:
+            weight = state.pop(source.name)
+            state |= {f"{source.name}_g": _norms(weight, source.weight_norm), f"{source.name}_v": weight}
+    return state
 
 
 def _source(path: str, shape: Sequence[int], family: Family) -> Source:
@@ -256,7 +294,19 @@ def _source(path: str, shape: Sequence[int], family: Family) -> Source:
     if layout is None:
         is_kernel = path.rpartition("/")[2] == "kernel"
         layout = KERNELS[len(shape)] if is_kernel else Layout(tuple(range(len(shape))))
-    return Source(name, layout, row.part)
+    return Source(name, layout, row.part, row.weight_norm)
+
+
+def _norms(v: np.ndarray, axis: int) -> np.ndarray:
+    """|v| over all axes but one, float32, with a length of 1 in the others."""
+    others = tuple(i for i in range(v.ndim) if i != axis)
+    return np.sqrt(np.sum(np.square(v.astype(np.float64)), axis=others, keepdims=True)).astype(np.float32)
+
+
+def _weight(g: np.ndarray, v: np.ndarray, axis: int) -> np.ndarray:
+    """g * v / |v| in float32. What `export` writes has g = |v| to the bit, so that v comes back unchanged."""
+    norms = _norms(v, axis)
+    return v.astype(np.float32) * (g.astype(np.float32) / np.where(norms == 0, 1, norms))
 
 
 def _part(array: np.ndarray, index: int, count: int) -> np.ndarray:

@@ -147,3 +147,56 @@ def test_what_does_not_fit_is_named_before_anything_is_read(into, changes, words
 def test_a_table_that_does_not_fit_the_model_is_an_error(rows, words):
     with pytest.raises(ConversionError, match=words):
         export({"params": {name: {"kernel": np.zeros((2, 2))} for name in "ab"}}, Family("bad", rows))
+
+
+WEIGHT_NORMED = Family("normed", (Row(r"conv/kernel", "conv.kernel", weight_norm=2), Row(r"conv/bias", "conv.bias")))
+
+
+def normed_variables():
+    """A convolution of which one tap is all zeros: g and |v| are zero there."""
+    kernel = np.random.default_rng(1).normal(size=(5, 2, 4)).astype(np.float32)
+    kernel[3] = 0
+    return {"params": {"conv": {"kernel": kernel, "bias": np.ones(4, np.float32)}}}
+
+
+def load_normed(state):
+    return load(shapes(state), state.__getitem__, normed_variables(), WEIGHT_NORMED)
+
+
+def test_a_weight_norm_is_written_and_folded_without_loss():
+    state = export(normed_variables(), WEIGHT_NORMED)
+    assert shapes(state) == {"conv.weight_g": (1, 1, 5), "conv.weight_v": (4, 2, 5), "conv.bias": (4,)}
+    back, report = load_normed(state)
+    jax.tree.map(np.testing.assert_array_equal, back, normed_variables())
+    assert report.used["conv/kernel"] == "conv.weight_v"
+
+
+def test_the_norms_of_a_weight_norm_lie_along_its_axis():
+    """w = g * v / |v|, with torch's newer names."""
+    g, v = np.array([2.0, 3, 4, 5, 6], np.float32), np.random.default_rng(2).normal(size=(4, 2, 5)).astype(np.float32)
+    names = [f"conv.parametrizations.weight.original{i}" for i in (0, 1)]
+    back, _ = load_normed({names[0]: g[None, None], names[1]: v, "conv.bias": np.ones(4, np.float32)})
+    for tap in range(5):
+        want = g[tap] * v[:, :, tap].T / np.linalg.norm(v[:, :, tap])
+        np.testing.assert_allclose(back["params"]["conv"]["kernel"][tap], want, rtol=1e-6)
+
+
+def test_a_removed_weight_norm_loads_as_it_is():
+    plain = Family("plain", tuple(Row(row.ours, row.theirs) for row in WEIGHT_NORMED.rows))
+    back, _ = load_normed(export(normed_variables(), plain))
+    jax.tree.map(np.testing.assert_array_equal, back, normed_variables())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"conv.weight_g": None}, "missing: conv.weight_g"),
+        ({"conv.weight_v": None}, "missing: conv.weight_v"),
+        ({"conv.weight": np.zeros((4, 2, 5))}, "2 unexpected\n  unexpected: conv.weight_g"),
+        ({"conv.weight_g": np.zeros((4, 1, 1))}, r"conv.weight_g \[4, 1, 1\], wanted \[1, 1, 5\] for conv/kernel"),  # another axis
+        ({"conv.weight_v": np.zeros((4, 5, 2))}, r"conv.weight_v \[4, 5, 2\], wanted \[4, 2, 5\]"),
+    ],
+)
+def test_a_weight_norm_that_does_not_fit_is_named(changes, words):
+    with pytest.raises(ConversionError, match=words):
+        load_normed(changed(export(normed_variables(), WEIGHT_NORMED), **changes))
