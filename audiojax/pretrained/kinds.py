@@ -63,15 +63,15 @@ class Kind:
     fields: Callable[[Checkpoint, Any], Mapping[str, Any]] | None = None
 
 
-def size(facts: Mapping[str, Any], key: str, default: int | None = None, least: int = 1) -> int:
-    """A whole number of config.json, small enough to be one of a model's sizes.
+def size(facts: Mapping[str, Any], key: str, default: int | None = None, least: int = 1, file: str = "config.json") -> int:
+    """A whole number of config.json (or another `file`), small enough to be one of a model's sizes.
 
     Raises:
       UsageError: it is not.
     """
     value = facts.get(key, default)
     if type(value) is not int or not least <= value <= MAX_SIZE:
-        raise UsageError(f"config.json: {key} is {value!a:.80}, and a whole number from {least} to {MAX_SIZE:,} is needed")
+        raise UsageError(f"{file}: {key} is {value!a:.80}, and a whole number from {least} to {MAX_SIZE:,} is needed")
     return value
 
 
@@ -83,11 +83,11 @@ def sizes(facts: Mapping[str, Any], key: str, default: tuple[int, ...] | None = 
     return tuple(value)
 
 
-def number(facts: Mapping[str, Any], key: str, default: float | None = None) -> float:
-    """A finite number of config.json. UsageError where it is none."""
+def number(facts: Mapping[str, Any], key: str, default: float | None = None, file: str = "config.json") -> float:
+    """A finite number of config.json (or another `file`). UsageError where it is none."""
     value = facts.get(key, default)
     if type(value) not in (int, float) or not abs(value) < 1e9:
-        raise UsageError(f"config.json: {key} is {value!a:.80}, and a number is needed")
+        raise UsageError(f"{file}: {key} is {value!a:.80}, and a number is needed")
     return float(value)
 
 

@@ -10,7 +10,7 @@ the leaf, which becomes torch's: kernel, scale and embedding are "weight", mean 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,11 @@ class Report:
         """One line for people."""
         ignored = f", {len(self.ignored)} ignored" if self.ignored else ""
         return f"{self.family}: {len(set(self.used.values()))} tensors, {self.parameters:,} parameters{ignored}"
+
+
+def below(ours: str, theirs: str, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows of a part of a larger model: `ours` before our paths, `theirs` before their names."""
+    return tuple(replace(row, ours=ours + row.ours, theirs=theirs + row.theirs) for row in rows)
 
 
 def sources(shapes: Mapping[str, Sequence[int]], family: Family) -> dict[str, Source]:
