@@ -5,6 +5,7 @@ import numpy as np
 from audiojax.encoders.bert import BertConfig, BertEncoder
 from audiojax.pretrained.kinds import Checkpoint, Kind, expect, number, size
 from audiojax.pretrained.rules import Family, Row
+from audiojax.towers.text import TextTower
 
 ROWS = (
     Row(r"word/embedding", r"embeddings.word_embeddings.embedding"),
@@ -75,4 +76,4 @@ def one_token(_: object) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((1, 1), np.int32), np.ones((1, 1), bool)
 
 
-KIND = Kind(config_of, BertEncoder, family, one_token, types=("bert", "roberta"))
+KIND = Kind(config_of, BertEncoder, family, one_token, types=("bert", "roberta"), tower=TextTower)

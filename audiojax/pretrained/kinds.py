@@ -65,7 +65,7 @@ class Kind:
 
 
 def size(facts: Mapping[str, Any], key: str, default: int | None = None, least: int = 1, where: str = "config.json") -> int:
-    """A whole number of config.json, small enough to be one of a model's sizes.
+    """A whole number of config.json (or another file, `where`), small enough to be one of a model's sizes.
 
     Raises:
       UsageError: it is not.
@@ -84,11 +84,11 @@ def sizes(facts: Mapping[str, Any], key: str, default: tuple[int, ...] | None = 
     return tuple(value)
 
 
-def number(facts: Mapping[str, Any], key: str, default: float | None = None) -> float:
-    """A finite number of config.json. UsageError where it is none."""
+def number(facts: Mapping[str, Any], key: str, default: float | None = None, where: str = "config.json") -> float:
+    """A finite number of config.json (or another file, `where`). UsageError where it is none."""
     value = facts.get(key, default)
     if type(value) not in (int, float) or not abs(value) < 1e9:
-        raise UsageError(f"config.json: {key} is {value!a:.80}, and a number is needed")
+        raise UsageError(f"{where}: {key} is {value!a:.80}, and a number is needed")
     return float(value)
 
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from audiojax.audio.spectral import PANNS_16K, PANNS_32K, MelConfig
 from audiojax.encoders.panns import PRESETS, Panns, PannsConfig
 from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes
 from audiojax.pretrained.rules import Family, Row
+from audiojax.towers.panns import PannsTower
 
 ROWS = (
     Row(r"layer(\d+)_(\d+)/downsample_conv/(\w+)", r"resnet.layer\1.\2.downsample.1.\3"),
@@ -41,4 +43,14 @@ def recognise(shapes: Shapes) -> bool:
     return any("conv_block1.conv1.weight" in name for name in shapes)
 
 
-KIND = Kind(config_of, Panns, family, lambda config: (np.zeros((1, 320, config.mels), np.float32),), recognise=recognise)
+def example(config: PannsConfig) -> tuple[np.ndarray]:
+    """Log-mel that initialises the module."""
+    return (np.zeros((1, 320, config.mels), np.float32),)
+
+
+def fields(checkpoint: Checkpoint, config: PannsConfig) -> dict[str, MelConfig]:
+    """The front end of the published weights of that rate."""
+    return {"mel": {16_000: PANNS_16K, 32_000: PANNS_32K}[config.sample_rate]}
+
+
+KIND = Kind(config_of, Panns, family, example, recognise=recognise, tower=PannsTower, fields=fields)

@@ -148,6 +148,11 @@ class Report:
         return f"{self.family}: {len(set(self.used.values()))} tensors, {self.parameters:,} parameters{ignored}"
 
 
+def below(ours: str, theirs: str, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows of a part of a larger model: `ours` before our paths, `theirs` before their names."""
+    return tuple(replace(row, ours=ours + row.ours, theirs=theirs + row.theirs) for row in rows)
+
+
 def sources(shapes: Mapping[str, Sequence[int]], family: Family) -> dict[str, Source]:
     """path -> Source of every leaf.
 

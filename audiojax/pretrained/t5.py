@@ -5,6 +5,7 @@ from audiojax.errors import UsageError
 from audiojax.pretrained.bert import one_token
 from audiojax.pretrained.kinds import Checkpoint, Kind, number, size
 from audiojax.pretrained.rules import Family, Row
+from audiojax.towers.text import TextTower
 
 ROWS = (
     Row(r"word/embedding", "shared.embedding"),
@@ -51,4 +52,4 @@ def config_of(checkpoint: Checkpoint) -> T5Config:
     )
 
 
-KIND = Kind(config_of, T5Encoder, family, one_token, types=("t5",))
+KIND = Kind(config_of, T5Encoder, family, one_token, types=("t5",), tower=TextTower)

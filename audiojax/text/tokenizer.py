@@ -84,14 +84,19 @@ class Tokenizer:
         """Id at the positions where the mask is False."""
         return self.backend.pad_token_id
 
-    def encode(self, texts: Sequence[str], max_length: int) -> tuple[Int[np.ndarray, "n l"], Bool[np.ndarray, "n l"]]:
+    def encode(
+        self, texts: Sequence[str], max_length: int, *, allow_empty: bool = False
+    ) -> tuple[Int[np.ndarray, "n l"], Bool[np.ndarray, "n l"]]:
         """Returns (ids int32, mask bool, True = token), padded on the right or cut to `max_length` tokens, special tokens kept.
+
+        Args:
+          allow_empty: whether a text may be empty or blank; "" becomes the special tokens alone, the unconditional text of a generator.
 
         Raises:
           UsageError: a text that is empty, blank or no string; or a max_length without room for a token.
         """
         for i, text in enumerate(texts):
-            if not isinstance(text, str) or not text.strip():
+            if not isinstance(text, str) or not (allow_empty or text.strip()):
                 raise UsageError(f"text {i} of {len(texts)} is empty: {text!r}")
         if max_length < self.closing + 2:
             raise UsageError(f"max_length {max_length} leaves no room for text between the special tokens")

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,4 +32,10 @@ class Tower:
 
     def __call__(self, *inputs: Any) -> Any:
         """What the module returns in inference."""
-        return self.module.apply(self.params, *inputs, train=False)
+        return infer(self.module, self.params, *inputs)
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="method")
+def infer(module: nn.Module, params: Mapping[str, Any], *inputs: Any, method: str | None = None) -> Any:
+    """What a module, or one of its methods, returns in inference; compiled once for each shape of the inputs."""
+    return module.apply(params, *inputs, train=False, method=method)

@@ -1,0 +1,40 @@
+"""Waveforms as callers have them, checked and at the rate of a tower. Host, NumPy."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from audiojax.audio.io import resample
+from audiojax.errors import UsageError
+from audiojax.typing import Array
+
+Waveforms = Float[Array | np.ndarray, "*b n"] | Sequence[Float[Array | np.ndarray, " n"]]
+
+
+def clips_at(waveforms: Waveforms, sample_rate: int, to_rate: int) -> Iterator[Float[np.ndarray, " n"]]:
+    """Every clip as float32 at `to_rate`, resampled one at a time as they are asked for.
+
+    Args:
+      waveforms: one clip [n], a batch [b, n], or a list of clips of any lengths; mono, in [-1, 1].
+      sample_rate: of all of them, Hz.
+
+    Raises:
+      UsageError: a clip that is empty, not mono, of whole numbers or not finite; or a rate that is no positive whole number.
+    """
+    if not isinstance(sample_rate, int | np.integer) or sample_rate < 1:
+        raise UsageError(f"sample rate {sample_rate!r}: a positive whole number of Hz is needed")
+    listed = isinstance(waveforms, list | tuple) and any(np.ndim(clip) for clip in waveforms)
+    clips = waveforms if listed else np.asarray(waveforms)
+    if not listed and clips.ndim == 1 and clips.size:
+        clips = clips[None]
+    for i, clip in enumerate(clips):
+        clip = np.asarray(clip)
+        where = f"waveform {i} of {len(clips)}"
+        if clip.ndim != 1 or not clip.size:
+            raise UsageError(f"{where} has the shape {list(clip.shape)}: one axis of samples is needed, mono and not empty")
+        if not np.issubdtype(clip.dtype, np.floating):
+            raise UsageError(f"{where} holds {clip.dtype}: floating-point samples in [-1, 1] are needed")
+        if not np.isfinite(clip).all():
+            raise UsageError(f"{where} holds samples that are not finite")
+        yield resample(clip, int(sample_rate), to_rate)
