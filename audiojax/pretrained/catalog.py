@@ -1,4 +1,4 @@
-"""Public checkpoints that open by name, with their licences: what `audiojax weights list` shows. Any other of the same layouts opens too."""
+"""Public checkpoints that open by name, with their licences, for `audiojax weights list`. Others of the same layouts open too."""
 
 from dataclasses import dataclass
 
