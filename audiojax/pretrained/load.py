@@ -15,13 +15,13 @@ import numpy as np
 
 from audiojax.errors import UsageError
 from audiojax.files import shown
-from audiojax.pretrained import bert, panns, rules, t5
+from audiojax.pretrained import bert, llama, panns, rules, t5
 from audiojax.pretrained.kinds import Checkpoint, Kind
 from audiojax.pretrained.reading import WeightFile, open_weights
 from audiojax.towers.base import Tower
 from audiojax.typing import Array
 
-KINDS = (bert.KIND, t5.KIND, panns.KIND)
+KINDS = (bert.KIND, t5.KIND, panns.KIND, llama.KIND)
 
 
 def load_tower(
@@ -32,7 +32,7 @@ def load_tower(
     place: Callable[[str, np.ndarray], Array] | None = None,
     **options: Any,
 ) -> Tower:
-    """The tower in a file or folder: PANNs, BERT, RoBERTa, or the encoder of T5 and FLAN-T5.
+    """The tower in a file or folder: PANNs, BERT, RoBERTa, the encoder of T5 and FLAN-T5, or LLaMA and models of its architecture.
 
     Tensors are read one at a time, so that no more than one is held beside those that are placed.
 
