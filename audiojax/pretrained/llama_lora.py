@@ -24,26 +24,19 @@ from audiojax.pretrained.rules import Family, Layout, Row
 from audiojax.towers.llama import LlamaTower
 from audiojax.typing import Params
 
-TARGETS = {
-    "query": "q_proj",
-    "key": "k_proj",
-    "value": "v_proj",
-    "out": "o_proj",
-    "gate": "gate_proj",
-    "up": "up_proj",
-    "down": "down_proj",
-}
-_PLACES = (("attention", "self_attn", ("query", "key", "value", "out")), ("mlp", "mlp", ("gate", "up", "down")))
+ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "o_proj"}
+MLP = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
+TARGETS = ATTENTION | MLP
 FAMILY = Family(
     "LoRA of LLaMA",
     tuple(
         Row(
-            rf"layer_(\d+)/{block}/{name}/lora_{leaf}",
-            rf"base_model.model.model.layers.\1.{theirs}.{TARGETS[name]}.lora_{leaf.upper()}.kernel",
+            rf"layer_(\d+)/{block}/{ours}/lora_{leaf}",
+            rf"base_model.model.model.layers.\1.{place}.{theirs}.lora_{leaf.upper()}.kernel",
             Layout((1, 0)),
         )
-        for block, theirs, names in _PLACES
-        for name in names
+        for block, place, names in (("attention", "self_attn", ATTENTION), ("mlp", "mlp", MLP))
+        for ours, theirs in names.items()
         for leaf in "ab"
     ),
 )
