@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from audiojax.models.decoding import Decoding
 from audiojax.models.llama import PARTITION_RULES, PRESETS, Llama, LlamaConfig, fuse
 from audiojax.models.llama_generation import generate, put_prefix
+from audiojax.nn.lora import Lora
 from audiojax.nn.rope import RopeScaling
 from audiojax.trainer.layout import make_layout
 from audiojax.trainer.partition import param_spec, unmatched_rules
@@ -99,11 +100,10 @@ def test_positions_see_what_is_before_them_alone(model):
     assert np.abs(after[:, 6:] - logits[:, 6:]).max(axis=-1).min() > 1e-3
 
 
-def test_rows_are_independent_and_jit_equals_no_jit(model):
-    module, variables, ids, mask, run = model
+def test_rows_are_independent(model):
+    _, variables, ids, mask, run = model
     logits, order = run(variables, ids, mask), np.array([2, 0, 3, 1])
     np.testing.assert_allclose(run(variables, ids[order], mask[order]), logits[order], atol=1e-5)
-    np.testing.assert_allclose(module.apply(variables, ids, mask, train=False), logits, atol=1e-5)
 
 
 def test_embeddings_stand_for_their_tokens(model):
@@ -115,7 +115,7 @@ def test_embeddings_stand_for_their_tokens(model):
     assert whole.all()
 
 
-@pytest.mark.parametrize("name", ["grouped", "biased"])
+@pytest.mark.parametrize("name", ["grouped", pytest.param("biased", marks=pytest.mark.slow)])
 def test_the_cache_gives_what_the_whole_sequence_gives(name):
     module = Llama(NARROW[name])
     ids, mask = token_batch(3, 9, 50, seed=2)
@@ -137,16 +137,18 @@ def test_the_cache_gives_what_the_whole_sequence_gives(name):
     np.testing.assert_allclose(stepped[:, 1:], whole[:, 7:], atol=1e-5)
 
 
-def test_fused_maps_are_the_same_network():
-    module = Llama(NARROW["biased"])
+def test_fused_maps_are_the_same_network_and_jit_equals_no_jit():
+    module = Llama(replace(NARROW["biased"], layers=1))
     ids, mask = token_batch(2, 6, 50)
     variables = filled_variables(module, ids, mask)
     fused, params = fuse(module, variables["params"])
     assert set(params["layer_0"]["attention"]) == {"qkv", "out"}
     shapes = jax.eval_shape(lambda: fused.init(jax.random.key(0), ids, mask, train=False))["params"]
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
-    want, got = (m.apply({"params": p}, ids, mask, train=False) for m, p in ((module, variables["params"]), (fused, params)))
-    np.testing.assert_allclose(got, want, atol=1e-5)
+    want = jax.jit(lambda v: module.apply(v, ids, mask, train=False))(variables)
+    np.testing.assert_allclose(fused.apply({"params": params}, ids, mask, train=False), want, atol=1e-5)
+    with pytest.raises(ValueError, match="must be merged"):
+        fuse(module.clone(lora=Lora()), variables["params"])
 
 
 def test_gradients_are_finite_with_padding(model):
