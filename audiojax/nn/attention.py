@@ -18,8 +18,8 @@ NORMAL_002 = nn.initializers.normal(0.02)
 
 def attention(
     q: Float[Array, "b n h d"],
-    k: Float[Array, "b m h d"],
-    v: Float[Array, "b m h e"],
+    k: Float[Array, "b m g d"],
+    v: Float[Array, "b m g e"],
     *,
     bias: Float[Array, "b|1 h|1 n|1 m"] | None = None,
     mask: Bool[Array, "b|1 h|1 n|1 m"] | None = None,
@@ -30,6 +30,8 @@ def attention(
 
     Scores and softmax are float32, the products take the dtype of the inputs. Long unmasked half-precision attention runs as cuDNN's
     fused kernel on CUDA; everything else takes the head-major form, which is the fastest on CPU and fuses well on TPU.
+
+    Keys and values may have fewer heads than the queries (grouped-query attention, arXiv 2305.13245): head i of h reads head i // (h / g).
 
     Args:
       bias: added to the scaled scores; rank 4, size 1 where it broadcasts.
@@ -53,9 +55,11 @@ def _fused(q, k, v):
 
 
 def _head_major(q, k, v, *, bias=None, mask=None, scale=None, drop=None):
-    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))  # [b, h, time, features]
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))  # [b, h, time, features]; [b, g, time, features]
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    scores = jnp.matmul(q, jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32) * scale  # [b, h, n, m]
+    shape, grouped = q.shape[:3], (q.shape[0], k.shape[1], -1)  # queries of all heads of a group stand below one another
+    scores = jnp.matmul(q.reshape(*grouped, q.shape[-1]), jnp.swapaxes(k, -1, -2), preferred_element_type=jnp.float32)
+    scores = scores.reshape(*shape, k.shape[2]) * scale  # [b, h, n, m]
     if bias is not None:
         scores = scores + bias.astype(jnp.float32)
     if mask is not None:
@@ -63,7 +67,8 @@ def _head_major(q, k, v, *, bias=None, mask=None, scale=None, drop=None):
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     if drop is not None:
         weights = drop(weights)
-    return jnp.swapaxes(jnp.matmul(weights, v), 1, 2)
+    mixed = jnp.matmul(weights.reshape(*grouped, k.shape[2]), v)
+    return jnp.swapaxes(mixed.reshape(*shape, v.shape[-1]), 1, 2)
 
 
 class MultiHeadAttention(nn.Module):

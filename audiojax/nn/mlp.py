@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from audiojax.nn.lora import Lora, dense
 from audiojax.typing import Array
 
 
@@ -26,6 +27,8 @@ class Mlp(nn.Module):
       gated: whether there is a "gate" beside "up".
       dropout: after the activation, rng stream "dropout".
       down_dtype: computes the last linear map and is what it returns; `dtype` by default.
+      lora: adapters of "gate", "up" and "down", whichever it targets.
+      fused: whether "gate" and "up" are one map "gate_up", a form of the parameters for decoding.
     """
 
     hidden: int
@@ -38,15 +41,21 @@ class Mlp(nn.Module):
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
     down_dtype: jnp.dtype | None = None
+    lora: Lora | None = None
+    fused: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], *, train: bool) -> Float[Array, "*b d"]:
         """Maps the last axis."""
-        up = self._dense(self.hidden, "up", self.dtype)(x)
-        x = self.activation(self._dense(self.hidden, "gate", self.dtype)(x)) * up if self.gated else self.activation(up)
+        if self.fused:
+            gate, up = jnp.split(self._dense(2 * self.hidden, "gate_up", self.dtype, train)(x), 2, axis=-1)
+        else:
+            gate = self._dense(self.hidden, "gate", self.dtype, train)(x) if self.gated else None
+            up = self._dense(self.hidden, "up", self.dtype, train)(x)
+        x = self.activation(up) if gate is None else self.activation(gate) * up
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return self._dense(self.width, "down", self.dtype if self.down_dtype is None else self.down_dtype)(x)
+        return self._dense(self.width, "down", self.dtype if self.down_dtype is None else self.down_dtype, train)(x)
 
-    def _dense(self, features, name, dtype):
+    def _dense(self, features, name, dtype, train):
         types = {"dtype": dtype, "param_dtype": self.param_dtype}
-        return nn.Dense(features, use_bias=self.use_bias, kernel_init=self.kernel_init, name=name, **types)
+        return dense(features, name, self.lora, train=train, use_bias=self.use_bias, kernel_init=self.kernel_init, **types)

@@ -15,13 +15,13 @@ import numpy as np
 
 from audiojax.errors import UsageError
 from audiojax.files import shown
-from audiojax.pretrained import audiomae, beats, bert, clap, laion_clap, panns, rules, t5
+from audiojax.pretrained import audiomae, beats, bert, clap, laion_clap, llama, panns, rules, t5
 from audiojax.pretrained.kinds import Checkpoint, Kind
 from audiojax.pretrained.reading import WeightFile, open_weights
 from audiojax.towers.base import Tower
 from audiojax.typing import Array
 
-KINDS = (bert.KIND, t5.KIND, panns.KIND, audiomae.KIND, beats.KIND, clap.KIND, clap.TEXT_KIND, laion_clap.KIND)
+KINDS = (bert.KIND, t5.KIND, panns.KIND, audiomae.KIND, beats.KIND, clap.KIND, clap.TEXT_KIND, laion_clap.KIND, llama.KIND)
 
 
 def load_tower(
@@ -32,7 +32,7 @@ def load_tower(
     place: Callable[[str, np.ndarray], Array] | None = None,
     **options: Any,
 ) -> Tower:
-    """The tower in a file or folder: CLAP, PANNs, AudioMAE, BEATs, BERT, RoBERTa, or the encoder of T5 and FLAN-T5.
+    """The tower in a file or folder: CLAP, PANNs, AudioMAE, BEATs, BERT, RoBERTa, LLaMA, or the encoder of T5 and FLAN-T5.
 
     Tensors are read one at a time, so that no more than one is held beside those that are placed.
 

@@ -29,8 +29,10 @@ class Tokenizer:
     def load(cls, folder: str | Path) -> "Tokenizer":
         """Opens a folder in Hugging Face format (tokenizer.json, or an older vocab.txt, beside tokenizer_config.json), offline.
 
+        A tokenizer without a padding token, such as LLaMA's, pads with its end token: the mask says what is padding.
+
         Raises:
-          UsageError: no such folder, no tokenizer in it, or a tokenizer without a padding token.
+          UsageError: no such folder, no tokenizer in it, or a tokenizer without a token to pad with.
         """
         from transformers import AutoTokenizer
 
@@ -40,6 +42,8 @@ class Tokenizer:
             backend = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         except Exception as error:  # the package raises OSError, ValueError, KeyError, or an error of its parser
             raise UsageError(f"{folder}: no tokenizer can be read here ({str(error).splitlines()[0]})") from error
+        if backend.pad_token_id is None:
+            backend.pad_token = backend.eos_token or backend.unk_token
         if not backend.is_fast or backend.pad_token_id is None:
             raise UsageError(f"{folder}: the tokenizer needs a fast (tokenizer.json) form and a padding token")
         return cls._wrap(backend)
@@ -95,20 +99,32 @@ class Tokenizer:
         Raises:
           UsageError: a text that is empty, blank or no string; or a max_length without room for a token.
         """
-        for i, text in enumerate(texts):
-            if not isinstance(text, str) or not (allow_empty or text.strip()):
-                raise UsageError(f"text {i} of {len(texts)} is empty: {text!r}")
         if max_length < self.closing + 2:
             raise UsageError(f"max_length {max_length} leaves no room for text between the special tokens")
+        rows = self.rows(texts, allow_empty=allow_empty)
         ids = np.full((len(texts), max_length), self.pad_id, np.int32)
         mask = np.zeros((len(texts), max_length), bool)
-        for i, encoding in enumerate(self.backend.backend_tokenizer.encode_batch(list(texts))):
-            row = encoding.ids
+        for i, row in enumerate(rows):
             if len(row) > max_length:
                 row = row[: max_length - self.closing] + row[len(row) - self.closing :]
             ids[i, : len(row)] = row
             mask[i, : len(row)] = True
         return ids, mask
+
+    def rows(self, texts: Sequence[str], *, allow_empty: bool = False) -> list[list[int]]:
+        """The ids of each text, whatever their number, with the special tokens; `allow_empty` as for `encode`.
+
+        Raises:
+          UsageError: a text that is empty, blank or no string.
+        """
+        for i, text in enumerate(texts):
+            if not isinstance(text, str) or not (allow_empty or text.strip()):
+                raise UsageError(f"text {i} of {len(texts)} is empty: {text!r}")
+        return [encoding.ids for encoding in self.backend.backend_tokenizer.encode_batch(list(texts))]
+
+    def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each row of ids, without special tokens and without white space at its ends."""
+        return [text.strip() for text in self.backend.batch_decode([list(map(int, row)) for row in rows], skip_special_tokens=True)]
 
     def save(self, folder: str | Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which `load` and transformers' AutoTokenizer open."""

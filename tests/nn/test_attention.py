@@ -145,3 +145,11 @@ def test_heads_of_their_own_width_and_scale():
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="width 9 is not divisible by 2 heads"):
         MultiHeadAttention(heads=2, width=9).init(jax.random.key(0), draw((1, 2, 9)), train=False)
+
+
+def test_heads_share_keys_and_values():
+    """Grouped-query attention is attention with each key and value head repeated."""
+    q, k, v = draw((2, 5, 6, 4), 1), draw((2, 7, 3, 4), 2), draw((2, 7, 3, 8), 3)
+    mask, bias = draw((2, 1, 5, 7), 4) > -1, draw((1, 6, 5, 7), 5)
+    want = attention(q, np.repeat(k, 2, axis=2), np.repeat(v, 2, axis=2), mask=mask, bias=bias)
+    np.testing.assert_allclose(attention(q, k, v, mask=mask, bias=bias), want, atol=1e-6)
