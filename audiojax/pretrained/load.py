@@ -15,29 +15,31 @@ import numpy as np
 
 from audiojax.errors import UsageError
 from audiojax.files import shown
-from audiojax.pretrained import bert, panns, rules, t5
+from audiojax.pretrained import bert, hifigan, panns, parts, rules, t5, unet, vae
 from audiojax.pretrained.kinds import Checkpoint, Kind
 from audiojax.pretrained.reading import WeightFile, open_weights
 from audiojax.towers.base import Tower
 from audiojax.typing import Array
 
-KINDS = (bert.KIND, t5.KIND, panns.KIND)
+KINDS = (bert.KIND, t5.KIND, panns.KIND, unet.KIND, unet.ORIGINAL, vae.KIND, vae.ORIGINAL, hifigan.KIND, hifigan.ORIGINAL)
 
 
 def load_tower(
     path: str | os.PathLike,
     *,
+    part: str | None = None,
     dtype: jnp.dtype = jnp.float32,
     param_dtype: jnp.dtype = jnp.float32,
     place: Callable[[str, np.ndarray], Array] | None = None,
     **options: Any,
 ) -> Tower:
-    """The tower in a file or folder: PANNs, BERT, RoBERTa, or the encoder of T5 and FLAN-T5.
+    """The tower in a file or folder: PANNs, BERT, RoBERTa, the encoder of T5 and FLAN-T5, or a part of AudioLDM or AudioLDM 2.
 
     Tensors are read one at a time, so that no more than one is held beside those that are placed.
 
     Args:
       path: a folder with config.json and weights, or a bare file.
+      part: which model of a pipeline's folder ("unet", "vae", "vocoder", ...) or of AudioLDM's .ckpt, which hold several.
       dtype: of the computation.
       param_dtype: of the parameters.
       place: (path of the parameter, values) -> array on its devices; by default the first device.
@@ -47,9 +49,9 @@ def load_tower(
       UsageError: nothing there, a kind that is not known, or an option that it does not have.
       AudiojaxError: damaged or refused weights, or weights that do not fit the model.
     """
-    path = Path(path).expanduser()
+    path, part = parts.folder_of(Path(path).expanduser(), part)
     with open_weights(path) as weights:
-        checkpoint = look_at(path, weights)
+        checkpoint, prefix = parts.select(path, part, look_at(path, weights), weights)
         kind = find_kind(path, checkpoint)
         if unknown := sorted(options.keys() - set(kind.options)):
             known = f"it has {', '.join(kind.options)}" if kind.options else "it has none"
@@ -62,7 +64,7 @@ def load_tower(
         except ValueError as error:  # sizes that do not go together, such as a width that the heads do not divide
             raise UsageError(f"{shown(path)}: its sizes make no model ({str(error).splitlines()[0]})") from error
         put = place or (lambda _, array: jnp.asarray(array))
-        params, report = rules.load(checkpoint.shapes, weights.__getitem__, variables, kind.family(config), put)
+        params, report = rules.load(checkpoint.shapes, lambda name: weights[prefix + name], variables, kind.family(config), put)
         fields = kind.fields(checkpoint, config) if kind.fields else {}
         return kind.tower(module, config, params, report, weights.source, weights.digest(), **fields)
 

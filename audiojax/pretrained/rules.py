@@ -66,12 +66,14 @@ class Row:
       theirs: template of their name, "encoder.layer.\1.output.dense.\2".
       layout: None = that of the leaf: kernels of Linear, Conv1d and Conv2d are turned, everything else lies as it is.
       part: (i, n) = ours is the i-th of n equal parts of theirs along its first axis, as in a fused query-key-value weight.
+      verbatim: the template is their name as it stands, its last word included.
     """
 
     ours: str
     theirs: str
     layout: Layout | None = None
     part: tuple[int, int] = (0, 1)
+    verbatim: bool = False
 
 
 @dataclass(frozen=True)
@@ -250,8 +252,10 @@ def _source(path: str, shape: Sequence[int], family: Family) -> Source:
         which = f"rows {[row.ours for row, _ in rows]}" if rows else "no row"
         raise ConversionError(f"table '{family.name}': {which} for '{path}'")
     row, match = rows[0]
-    stem, _, leaf = match.expand(row.theirs).rpartition(".")
-    name = f"{stem}.{LEAVES.get(leaf, leaf)}" if stem else LEAVES.get(leaf, leaf)
+    name = match.expand(row.theirs)
+    if not row.verbatim:
+        stem, dot, leaf = name.rpartition(".")
+        name = f"{stem}{dot}{LEAVES.get(leaf, leaf)}"
     layout = row.layout
     if layout is None:
         is_kernel = path.rpartition("/")[2] == "kernel"
