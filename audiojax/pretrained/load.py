@@ -6,6 +6,7 @@ A folder in the layout of transformers or diffusers says what it is in config.js
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def load_tower(
             raise UsageError(f"{shown(path)}: its sizes make no model ({str(error).splitlines()[0]})") from error
         put = place or (lambda _, array: jnp.asarray(array))
         params, report = rules.load(checkpoint.shapes, lambda name: weights[prefix + name], variables, kind.family(config), put)
+        report = replace(report, used={path: prefix + name for path, name in report.used.items()})
         fields = kind.fields(checkpoint, config) if kind.fields else {}
         return kind.tower(module, config, params, report, weights.source, weights.digest(), **fields)
 

@@ -1,11 +1,12 @@
 """config.json of AudioLDM's parts as diffusers and transformers write them, for any of our configs; narrow configs and their inputs."""
 
+import jax
 import numpy as np
 
-from audiojax.models.hifigan import HifiGanConfig
+from audiojax.models.hifigan import HifiGan, HifiGanConfig
 from audiojax.models.unet import UNetConfig
 from audiojax.models.vae import VaeConfig
-from tests.encoders.filling import mel_batch
+from tests.encoders.filling import filled_variables, mel_batch
 
 VAE = VaeConfig(channels=(4, 8), blocks=1, latent_channels=3, groups=2, scaling_factor=0.5)
 UNETS = {
@@ -17,6 +18,15 @@ HIFIGANS = {
     "audioldm": HifiGanConfig(6, 16, (5, 4), (16, 16), (3, 5), ((1, 3), (1, 2))),
     "speecht5": HifiGanConfig(6, 16, (4, 2), (8, 4), (3, 5), ((1, 3), (1, 2)), normalize=True),
 }
+
+
+def with_gain(variables, gain):
+    """The variables with all kernels multiplied by `gain`: at 0.5 random networks neither saturate nor magnify the rounding of bfloat16."""
+
+    def scaled(path, leaf):
+        return leaf * np.float32(gain) if path[-1].key == "kernel" else leaf
+
+    return jax.tree_util.tree_map_with_path(scaled, variables)
 
 
 def vae_facts(config):
@@ -80,6 +90,12 @@ def vae_inputs(config, clips=2, frames=12, mels=8):
     """(mel, latents)."""
     size = (clips, frames // config.stride, mels // config.stride, config.latent_channels)
     return mel_batch(clips, frames, mels), np.random.RandomState(1).standard_normal(size).astype(np.float32)
+
+
+def hifigan_example(config, clips=2, frames=11):
+    """(module, variables, mel) whose waveforms stay away from -1 and 1."""
+    module, mel = HifiGan(config), mel_batch(clips, frames, config.mels) / 4
+    return module, with_gain(filled_variables(module, mel), 0.5), mel
 
 
 def unet_inputs(config, rows=3, time=8, frequency=4, tokens=(5, 4)):
