@@ -6,6 +6,7 @@ A folder in the layout of transformers or diffusers says what it is in config.js
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,47 @@ import numpy as np
 
 from audiojax.errors import UsageError
 from audiojax.files import shown
-from audiojax.pretrained import audiomae, beats, bert, clap, laion_clap, llama, panns, rules, t5
+from audiojax.pretrained import audiomae, beats, bert, clap, hifigan, laion_clap, llama, panns, parts, rules, t5, unet, vae
 from audiojax.pretrained.kinds import Checkpoint, Kind
 from audiojax.pretrained.reading import WeightFile, open_weights
 from audiojax.towers.base import Tower
 from audiojax.typing import Array
 
-KINDS = (bert.KIND, t5.KIND, panns.KIND, audiomae.KIND, beats.KIND, clap.KIND, clap.TEXT_KIND, laion_clap.KIND, llama.KIND)
+KINDS = {
+    "clap": clap.KIND,
+    "clap text": clap.TEXT_KIND,
+    "laion clap": laion_clap.KIND,
+    "panns": panns.KIND,
+    "audiomae": audiomae.KIND,
+    "beats": beats.KIND,
+    "bert": bert.KIND,
+    "t5": t5.KIND,
+    "llama": llama.KIND,
+    "unet": unet.KIND,
+    "original unet": unet.ORIGINAL,
+    "vae": vae.KIND,
+    "original vae": vae.ORIGINAL,
+    "hifigan": hifigan.KIND,
+    "original hifigan": hifigan.ORIGINAL,
+}
 
 
 def load_tower(
     path: str | os.PathLike,
     *,
+    part: str | None = None,
     dtype: jnp.dtype = jnp.float32,
     param_dtype: jnp.dtype = jnp.float32,
     place: Callable[[str, np.ndarray], Array] | None = None,
     **options: Any,
 ) -> Tower:
-    """The tower in a file or folder: CLAP, PANNs, AudioMAE, BEATs, BERT, RoBERTa, LLaMA, or the encoder of T5 and FLAN-T5.
+    """The tower in a file or folder: CLAP, PANNs, AudioMAE, BEATs, BERT, RoBERTa, T5's encoder, LLaMA, or a part of AudioLDM (2).
 
     Tensors are read one at a time, so that no more than one is held beside those that are placed.
 
     Args:
       path: a folder with config.json and weights, or a bare file.
+      part: which model of a pipeline's folder ("unet", "vae", "vocoder", ...) or of AudioLDM's .ckpt, which hold several.
       dtype: of the computation.
       param_dtype: of the parameters.
       place: (path of the parameter, values) -> array on its devices; by default the first device.
@@ -47,9 +66,9 @@ def load_tower(
       UsageError: nothing there, a kind that is not known, or an option that it does not have.
       AudiojaxError: damaged or refused weights, or weights that do not fit the model.
     """
-    path = Path(path).expanduser()
+    path, part = parts.folder_of(Path(path).expanduser(), part)
     with open_weights(path) as weights:
-        checkpoint = look_at(path, weights)
+        checkpoint, prefix = parts.select(path, part, look_at(path, weights), weights)
         kind = find_kind(path, checkpoint)
         if unknown := sorted(options.keys() - set(kind.options)):
             known = f"it has {', '.join(kind.options)}" if kind.options else "it has none"
@@ -62,7 +81,8 @@ def load_tower(
         except ValueError as error:  # sizes that do not go together, such as a width that the heads do not divide
             raise UsageError(f"{shown(path)}: its sizes make no model ({str(error).splitlines()[0]})") from error
         put = place or (lambda _, array: jnp.asarray(array))
-        params, report = rules.load(checkpoint.shapes, weights.__getitem__, variables, kind.family(config), put)
+        params, report = rules.load(checkpoint.shapes, lambda name: weights[prefix + name], variables, kind.family(config), put)
+        report = replace(report, used={path: prefix + name for path, name in report.used.items()})
         fields = kind.fields(checkpoint, config) if kind.fields else {}
         return kind.tower(module, config, params, report, weights.source, weights.digest(), **fields)
 
@@ -101,12 +121,12 @@ def find_kind(path: Path, checkpoint: Checkpoint) -> Kind:
     """
     if checkpoint.facts:
         name = type_of(checkpoint.facts)
-        for kind in KINDS:
+        for kind in KINDS.values():
             if name in kind.types:
                 return kind
-        known = ", ".join(sorted(name for kind in KINDS for name in kind.types))
+        known = ", ".join(sorted(name for kind in KINDS.values() for name in kind.types))
         raise UsageError(f"{shown(checkpoint.folder / 'config.json')}: models of type {name!a:.80} are not known; there are {known}")
-    for kind in KINDS:
+    for kind in KINDS.values():
         if kind.recognise and kind.recognise(checkpoint.shapes):
             return kind
     raise UsageError(f"{shown(path)}: no config.json, and its tensors' names are not known: give the folder that the model came in")

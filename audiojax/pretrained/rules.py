@@ -71,6 +71,7 @@ class Row:
       part: (i, n) = ours is the i-th of n equal parts of theirs along its first axis, as in a fused query-key-value weight.
       weight_norm: axis of theirs along which g lies, where theirs is weight-normalised: |v| is taken over all the others. A file may
         hold w itself, with the norm removed; export writes g and v.
+      verbatim: the template is their name as it stands, its last word included.
     """
 
     ours: str
@@ -78,6 +79,7 @@ class Row:
     layout: Layout | None = None
     part: tuple[int, int] = (0, 1)
     weight_norm: int | None = None
+    verbatim: bool = False
 
 
 @dataclass(frozen=True)
@@ -293,8 +295,10 @@ def _source(path: str, shape: Sequence[int], family: Family) -> Source:
         which = f"rows {[row.ours for row, _ in rows]}" if rows else "no row"
         raise ConversionError(f"table '{family.name}': {which} for '{path}'")
     row, match = rows[0]
-    stem, _, leaf = match.expand(row.theirs).rpartition(".")
-    name = f"{stem}.{LEAVES.get(leaf, leaf)}" if stem else LEAVES.get(leaf, leaf)
+    name = match.expand(row.theirs)
+    if not row.verbatim:
+        stem, dot, leaf = name.rpartition(".")
+        name = f"{stem}{dot}{LEAVES.get(leaf, leaf)}"
     layout = row.layout
     if layout is None:
         is_kernel = path.rpartition("/")[2] == "kernel"

@@ -1,0 +1,73 @@
+"""HiFi-GAN in the layout of transformers (SpeechT5HifiGan: the vocoder of AudioLDM's folders), and as AudioLDM's authors name it."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from audiojax.errors import UsageError
+from audiojax.models.hifigan import PRESETS, HifiGan, HifiGanConfig
+from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes, number, size, sizes
+from audiojax.pretrained.rules import CONV_TRANSPOSE_1D, Family, Row
+from audiojax.towers.latent import HifiganTower
+
+ROWS = (
+    Row(r"(conv_pre|conv_post)/(\w+)", r"\1.\2"),
+    Row(r"up_(\d+)/kernel", r"upsampler.\1.kernel", layout=CONV_TRANSPOSE_1D),
+    Row(r"up_(\d+)/bias", r"upsampler.\1.bias"),
+    Row(r"block_(\d+)/conv([12])_(\d+)/(\w+)", r"resblocks.\1.convs\2.\3.\4"),
+    Row(r"mel_(mean|scale)", r"\1", verbatim=True),
+)
+STATISTICS = (r"mean", r"scale")
+
+
+def family(config: HifiGanConfig) -> Family:
+    """The table of a generator; where it does not normalise, the mean and scale in the file are ignored."""
+    return Family("HiFi-GAN", ROWS, ignore=() if config.normalize else STATISTICS)
+
+
+def original_family(_: HifiGanConfig) -> Family:
+    """The table for the authors' names."""
+    return Family("HiFi-GAN (original names)", ROWS, renames=((r"^ups\.", "upsampler."),))
+
+
+def config_of(checkpoint: Checkpoint) -> HifiGanConfig:
+    """Sizes of a generator from config.json; what it leaves out is as in transformers."""
+    facts = checkpoint.facts
+    dilations = facts.get("resblock_dilation_sizes", ((1, 3, 5),) * 3)
+    if not isinstance(dilations, list | tuple) or not all(isinstance(row, list | tuple) for row in dilations):
+        raise UsageError(f"config.json: resblock_dilation_sizes is {dilations!a:.80}, and a list of lists is needed")
+    normalize = facts.get("normalize_before", True)
+    if type(normalize) is not bool:
+        raise UsageError(f"config.json: normalize_before is {normalize!a:.80}; there are true and false")
+    return HifiGanConfig(
+        mels=size(facts, "model_in_dim", 80),
+        channels=size(facts, "upsample_initial_channel", 512),
+        rates=sizes(facts, "upsample_rates", (4, 4, 4, 4)),
+        kernels=sizes(facts, "upsample_kernel_sizes", (8, 8, 8, 8)),
+        block_kernels=sizes(facts, "resblock_kernel_sizes", (3, 7, 11)),
+        block_dilations=tuple(sizes({"resblock_dilation_sizes": row}, "resblock_dilation_sizes") for row in dilations),
+        slope=number(facts, "leaky_relu_slope", 0.1),
+        normalize=normalize,
+        sample_rate=size(facts, "sampling_rate", 16_000),
+    )
+
+
+def original_config_of(checkpoint: Checkpoint) -> HifiGanConfig:
+    """AudioLDM's generator with the widths of the file: its names and shapes do not tell the rates."""
+    name = next(name for name in ("conv_pre.weight", "conv_pre.weight_v") if name in checkpoint.shapes)
+    channels, mels, _ = checkpoint.shapes[name]
+    return replace(PRESETS["audioldm"], channels=channels, mels=mels)
+
+
+def recognise(shapes: Shapes) -> bool:
+    """The first stage has a name of its own."""
+    return "ups.0.bias" in shapes and any(len(shapes.get(name, ())) == 3 for name in ("conv_pre.weight", "conv_pre.weight_v"))
+
+
+def spectrogram(config: HifiGanConfig) -> tuple[np.ndarray]:
+    """A spectrogram that initialises a generator."""
+    return (np.zeros((1, 1, config.mels), np.float32),)
+
+
+KIND = Kind(config_of, HifiGan, family, spectrogram, types=("hifigan",), tower=HifiganTower)
+ORIGINAL = Kind(original_config_of, HifiGan, original_family, spectrogram, recognise=recognise, tower=HifiganTower)

@@ -1,0 +1,167 @@
+"""The U-Nets: published sizes, diffusers' outputs from a golden file, hoisting, heads, masks, and what batch order must not change."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audiojax.models.unet import PRESETS, UNet, UNetConfig
+from audiojax.pretrained.unet import inputs
+from tests.encoders.filling import filled_variables, relative_error
+from tests.models.latent_facts import UNETS, unet_inputs
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "latent.npz"
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """With a class embedding and both contexts: (module, variables, inputs, jitted call)."""
+    config = UNETS["re-audioldm"]
+    module, example = UNet(config), unet_inputs(config)
+    variables = filled_variables(module, *example)
+    return module, variables, example, jax.jit(lambda *x: module.apply(variables, *x, train=False))
+
+
+def shapes_of(config, *example):
+    return jax.eval_shape(lambda: UNet(config).init_with_output(jax.random.key(0), *(example or inputs(config)), train=False))
+
+
+@pytest.mark.parametrize(
+    ("preset", "count"),
+    [
+        ("audioldm-s", 185_036_552),
+        pytest.param("audioldm-m", 415_954_568, marks=pytest.mark.slow),
+        pytest.param("audioldm-l", 739_139_080, marks=pytest.mark.slow),
+        pytest.param("audioldm2", 346_943_496, marks=pytest.mark.slow),
+        pytest.param("re-audioldm", 351_465_992, marks=pytest.mark.slow),
+        pytest.param("re-audioldm-l", 771_275_528, marks=pytest.mark.slow),
+    ],
+)
+def test_published_sizes(preset, count):
+    _, variables = shapes_of(PRESETS[preset])
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == count
+
+
+def test_heads_of_the_published_sizes():
+    def heads(preset, **changes):
+        config = replace(PRESETS[preset], **changes)
+        return [config.heads_of(channels) for channels in config.channels[1:]]
+
+    assert heads("audioldm-s") == heads("audioldm-l") == heads("re-audioldm") == [8, 12, 20]
+    assert heads("audioldm-m") == [12, 18, 30]
+    assert heads("audioldm-m", heads="diffusers") == [8, 8, 8]
+
+
+def test_outputs_of_diffusers(unet):
+    """The golden file holds what diffusers' U-Nets give for these numbers; see tests/golden/make_latent.py."""
+    module, _, example, denoise = unet
+    assert relative_error(denoise(*example), np.load(GOLDEN)["unet/re-audioldm"]) < 1e-4
+
+
+@pytest.mark.slow
+def test_outputs_of_diffusers_without_contexts():
+    config = UNETS["audioldm"]
+    module, example = UNet(config), unet_inputs(config)
+    variables = filled_variables(module, *example)
+    noise = jax.jit(lambda v: module.apply(v, *example, train=False))(variables)
+    assert relative_error(noise, np.load(GOLDEN)["unet/audioldm"]) < 1e-4
+
+
+def test_prepared_inputs_give_the_same(unet):
+    module, variables, (latents, timesteps, labels, contexts), denoise = unet
+    call = partial(module.apply, variables)
+    time = jax.jit(lambda t, c: call(t, c, method="time_features"))(timesteps, labels)
+    memories = jax.jit(lambda c: call(c, method="context_features"))(contexts)
+    loop = jax.jit(lambda x, t, m: call(x, t, m, train=False, method="denoise"))
+    np.testing.assert_allclose(loop(latents, time, memories), denoise(latents, timesteps, labels, contexts), atol=1e-5)
+    assert not any(x is None for x in jax.tree.leaves(memories))
+    assert [len(level) for level in time] == [1, 1, 2, 2, 2]
+
+
+def test_rows_are_independent(unet):
+    *_, example, denoise = unet
+    order = np.array([2, 0, 1])
+    moved = jax.tree.map(lambda x: x[order], example)
+    np.testing.assert_allclose(denoise(*moved), denoise(*example)[order], atol=1e-5)
+
+
+def test_masked_tokens_do_not_count(unet):
+    *_, (latents, timesteps, labels, contexts), denoise = unet
+    noise = denoise(latents, timesteps, labels, contexts)
+    for i in range(2):
+        tokens, mask = contexts[i]
+        changed = (np.where(mask[..., None], tokens, 9).astype(np.float32), mask)
+        np.testing.assert_allclose(denoise(latents, timesteps, labels, (*contexts[:i], changed, *contexts[i + 1 :])), noise, atol=1e-5)
+        heard = (np.where(mask[..., None], 9, tokens).astype(np.float32), mask)
+        assert np.abs(denoise(latents, timesteps, labels, (*contexts[:i], heard, *contexts[i + 1 :])) - noise).max() > 1e-2
+
+
+def test_tokens_are_a_set(unet):
+    *_, (latents, timesteps, labels, contexts), denoise = unet
+    turned = tuple((tokens[:, ::-1], mask[:, ::-1]) for tokens, mask in contexts)
+    np.testing.assert_allclose(denoise(latents, timesteps, labels, turned), denoise(latents, timesteps, labels, contexts), atol=1e-5)
+
+
+def test_time_and_class_matter(unet):
+    *_, (latents, timesteps, labels, contexts), denoise = unet
+    noise = denoise(latents, timesteps, labels, contexts)
+    assert np.abs(denoise(latents, timesteps + 5, labels, contexts) - noise).max() > 1e-2
+    assert np.abs(denoise(latents, timesteps, -labels, contexts) - noise).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_a_new_network_predicts_nothing():
+    config = UNETS["audioldm"]
+    out, _ = jax.jit(lambda: UNet(config).init_with_output(jax.random.key(0), *unet_inputs(config), train=False))()
+    np.testing.assert_array_equal(out, np.zeros_like(out))
+
+
+def test_tiny_preset_takes_the_latents_of_a_scene():
+    config = PRESETS["tiny"]
+    example = unet_inputs(config, 1, 96, 16, (8, 30))
+    out, _ = shapes_of(config, *example)
+    assert (out.shape, out.dtype) == ((1, 96, 16, 8), jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"time": 7}, "latents of 7 x 4 .time x frequency., and both must be multiples of 2"),
+        ({"labels": np.zeros((3, 5), np.float32)}, "class labels of width 5, and this U-Net takes 6"),
+        ({"labels": None}, "class labels of width None, and this U-Net takes 6"),
+        ({"contexts": ()}, r"contexts of widths \(\), and this U-Net attends to \(5, 7\)"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(unet, changes, words):
+    *_, denoise = unet
+    latents, timesteps, labels, contexts = unet_inputs(UNETS["re-audioldm"], time=changes.get("time", 8))
+    with pytest.raises(ValueError, match=words):
+        denoise(latents, timesteps, changes.get("labels", labels), changes.get("contexts", contexts))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (UNetConfig(channels=(196, 392, 588, 980), head_width=28), "196 channels do not divide into 32 groups"),
+        (UNetConfig(head_width=48), "256 channels do not make 5 attention heads"),
+        (UNetConfig(heads="8"), "heads are 'trained' or 'diffusers', and not '8'"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(config, words):
+    with pytest.raises(ValueError, match=words):
+        shapes_of(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["audioldm", "re-audioldm"])
+def test_gradients_are_finite(name):
+    module, example = UNet(UNETS[name]), unet_inputs(UNETS[name])
+    variables = filled_variables(module, *example)
+    gradients = jax.jit(jax.grad(lambda v: jnp.mean(module.apply(v, *example, train=True) ** 2)))(variables)
+    for leaf in jax.tree.leaves(gradients):
+        assert np.isfinite(leaf).all()
+        assert np.abs(leaf).max() > 0
