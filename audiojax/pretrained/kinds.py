@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 
 from audiojax.errors import UsageError
+from audiojax.partition import Rules
 from audiojax.pretrained.rules import Family
 from audiojax.towers.base import Tower
 
@@ -50,6 +51,7 @@ class Kind:
       recognise: whether the names and shapes of a bare file are those of this kind.
       options: names of the arguments of `load_pretrained` that `config` takes.
       tower: the class of the result.
+      rules: where its parameters lie on a mesh, see `audiojax.partition`.
       fields: checkpoint, config -> what that class takes beyond the fields of `Tower`: a tokenizer, a front end.
     """
 
@@ -61,6 +63,7 @@ class Kind:
     recognise: Callable[[Shapes], bool] | None = None
     options: tuple[str, ...] = ()
     tower: type[Tower] = Tower
+    rules: Rules = ()
     fields: Callable[[Checkpoint, Any], Mapping[str, Any]] | None = None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audiojax.errors import UsageError
-from audiojax.models.llama import Llama, LlamaConfig
+from audiojax.models.llama import PARTITION_RULES, Llama, LlamaConfig
 from audiojax.nn.rope import RopeScaling
 from audiojax.pretrained.bert import one_token
 from audiojax.pretrained.kinds import Checkpoint, Kind, expect, number, size
@@ -132,4 +132,6 @@ def _refuse_windows(facts: Mapping[str, Any], positions: int) -> None:
         raise UsageError(f"config.json: layer_types is {kinds!a:.80}; this model has full_attention alone")
 
 
-KIND = Kind(config_of, Llama, family, one_token, types=("llama", "mistral", "qwen2"), tower=LlamaTower, fields=tower_fields)
+KIND = Kind(
+    config_of, Llama, family, one_token, types=("llama", "mistral", "qwen2"), tower=LlamaTower, rules=PARTITION_RULES, fields=tower_fields
+)

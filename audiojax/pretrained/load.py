@@ -5,17 +5,20 @@ A folder in the layout of transformers or diffusers says what it is in config.js
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, Sharding
 
 from audiojax.errors import UsageError
 from audiojax.files import shown
+from audiojax.partition import param_spec
 from audiojax.pretrained import audiomae, beats, bert, clap, hifigan, laion_clap, llama, panns, parts, rules, t5, unet, vae
 from audiojax.pretrained.kinds import Checkpoint, Kind
 from audiojax.pretrained.reading import WeightFile, open_weights
@@ -41,25 +44,51 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class Blueprint:
+    """All that is known of a tower but its values.
+
+    Attributes:
+      name: of the kind, in `KINDS`.
+      variables: abstract, for structure, shapes and dtypes.
+    """
+
+    name: str
+    kind: Kind
+    checkpoint: Checkpoint
+    config: Any
+    module: nn.Module
+    variables: Mapping[str, Any]
+
+    def tower(self, params: Mapping[str, Any], report: rules.Report, source: Path, digest: str) -> Tower:
+        """The tower with these values."""
+        fields = self.kind.fields(self.checkpoint, self.config) if self.kind.fields else {}
+        return self.kind.tower(self.module, self.config, params, report, source, digest, **fields)
+
+    def sharding(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+        """Where a parameter lies on a mesh with the axes data, fsdp and tensor: by the family's rules, along fsdp where it has none."""
+        return NamedSharding(mesh, param_spec(path, shape, self.kind.rules, mesh))
+
+
 def load_tower(
     path: str | os.PathLike,
     *,
     part: str | None = None,
     dtype: jnp.dtype = jnp.float32,
     param_dtype: jnp.dtype = jnp.float32,
-    place: Callable[[str, np.ndarray], Array] | None = None,
+    sharding: Sharding | Mesh | None = None,
     **options: Any,
 ) -> Tower:
     """The tower in a file or folder: CLAP, PANNs, AudioMAE, BEATs, BERT, RoBERTa, T5's encoder, LLaMA, or a part of AudioLDM (2).
 
-    Tensors are read one at a time, so that no more than one is held beside those that are placed.
+    Tensors are read one at a time, and go from the file to their devices, so that no more than one is held beside those that are placed.
 
     Args:
       path: a folder with config.json and weights, or a bare file.
       part: which model of a pipeline's folder ("unet", "vae", "vocoder", ...) or of AudioLDM's .ckpt, which hold several.
       dtype: of the computation.
       param_dtype: of the parameters.
-      place: (path of the parameter, values) -> array on its devices; by default the first device.
+      sharding: of every parameter, or a mesh (see `Blueprint.sharding`); by default all lie on the first device.
       options: what the kind of checkpoint lets one choose, see `Kind.options`.
 
     Raises:
@@ -69,22 +98,63 @@ def load_tower(
     path, part = parts.folder_of(Path(path).expanduser(), part)
     with open_weights(path) as weights:
         checkpoint, prefix = parts.select(path, part, look_at(path, weights), weights)
-        kind = find_kind(path, checkpoint)
-        if unknown := sorted(options.keys() - set(kind.options)):
-            known = f"it has {', '.join(kind.options)}" if kind.options else "it has none"
-            raise UsageError(f"{shown(path)}: this kind of checkpoint has no option '{unknown[0]}'; {known}")
-        config = kind.config(checkpoint, **options)
-        module = kind.module(config, dtype=dtype, param_dtype=param_dtype)
-        check_depth(config, checkpoint)
-        try:
-            variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *kind.example(config), train=False))
-        except ValueError as error:  # sizes that do not go together, such as a width that the heads do not divide
-            raise UsageError(f"{shown(path)}: its sizes make no model ({str(error).splitlines()[0]})") from error
-        put = place or (lambda _, array: jnp.asarray(array))
-        params, report = rules.load(checkpoint.shapes, lambda name: weights[prefix + name], variables, kind.family(config), put)
-        report = replace(report, used={path: prefix + name for path, name in report.used.items()})
-        fields = kind.fields(checkpoint, config) if kind.fields else {}
-        return kind.tower(module, config, params, report, weights.source, weights.digest(), **fields)
+        plan = draw(find_kind(path, checkpoint), checkpoint, dtype, param_dtype, options)
+        params, report = read(plan, weights, prefix, placer(plan, sharding))
+        return plan.tower(params, report, weights.source, weights.digest())
+
+
+def draw(name: str, checkpoint: Checkpoint, dtype: jnp.dtype, param_dtype: jnp.dtype, options: Mapping[str, Any]) -> Blueprint:
+    """The blueprint of a checkpoint of the kind `name`.
+
+    Raises:
+      UsageError: an option that the kind does not have, or sizes that make no model.
+    """
+    kind = KINDS[name]
+    if unknown := sorted(options.keys() - set(kind.options)):
+        known = f"it has {', '.join(kind.options)}" if kind.options else "it has none"
+        raise UsageError(f"{shown(checkpoint.folder)}: this kind of checkpoint has no option '{unknown[0]}'; {known}")
+    config = kind.config(checkpoint, **options)
+    module = kind.module(config, dtype=dtype, param_dtype=param_dtype)
+    check_depth(config, checkpoint)
+    try:
+        variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *kind.example(config), train=False))
+    except ValueError as error:  # sizes that do not go together, such as a width that the heads do not divide
+        raise UsageError(f"{shown(checkpoint.folder)}: its sizes make no model ({str(error).splitlines()[0]})") from error
+    return Blueprint(name, kind, checkpoint, config, module, variables)
+
+
+def read(
+    plan: Blueprint, weights: WeightFile, prefix: str, place: Callable[[str, np.ndarray], Any]
+) -> tuple[Mapping[str, Any], rules.Report]:
+    """The values of a blueprint, each placed as soon as it is read, and the report.
+
+    Args:
+      prefix: before the names of this part in the file.
+
+    Raises:
+      ConversionError: the file does not fit.
+    """
+
+    def put(path: str, array: np.ndarray) -> Any:
+        placed = place(path, array)
+        weights.forget()
+        return placed
+
+    family = plan.kind.family(plan.config)
+    params, report = rules.load(plan.checkpoint.shapes, lambda name: weights[prefix + name], plan.variables, family, put)
+    return params, replace(report, used={path: prefix + name for path, name in report.used.items()})
+
+
+def placer(plan: Blueprint, sharding: Sharding | Mesh | None) -> Callable[[str, np.ndarray], Array]:
+    """(path, values) -> array on its devices; every process keeps the rows that lie on its own."""
+    if sharding is None:
+        return lambda _, array: jnp.array(array)  # a copy: the file may be closed, or changed
+
+    def place(path: str, array: np.ndarray) -> Array:
+        where = plan.sharding(path, array.shape, sharding) if isinstance(sharding, Mesh) else sharding
+        return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
+
+    return place
 
 
 def look_at(path: Path, weights: WeightFile) -> Checkpoint:
@@ -113,22 +183,22 @@ def type_of(facts: dict[str, Any]) -> Any:
     return facts["model_type"] if "model_type" in facts else facts["_class_name"]
 
 
-def find_kind(path: Path, checkpoint: Checkpoint) -> Kind:
-    """The kind of a checkpoint.
+def find_kind(path: Path, checkpoint: Checkpoint) -> str:
+    """The name of the kind of a checkpoint.
 
     Raises:
       UsageError: it is not known.
     """
     if checkpoint.facts:
-        name = type_of(checkpoint.facts)
-        for kind in KINDS.values():
-            if name in kind.types:
-                return kind
+        model = type_of(checkpoint.facts)
+        for name, kind in KINDS.items():
+            if model in kind.types:
+                return name
         known = ", ".join(sorted(name for kind in KINDS.values() for name in kind.types))
-        raise UsageError(f"{shown(checkpoint.folder / 'config.json')}: models of type {name!a:.80} are not known; there are {known}")
-    for kind in KINDS.values():
+        raise UsageError(f"{shown(checkpoint.folder / 'config.json')}: models of type {model!a:.80} are not known; there are {known}")
+    for name, kind in KINDS.items():
         if kind.recognise and kind.recognise(checkpoint.shapes):
-            return kind
+            return name
     raise UsageError(f"{shown(path)}: no config.json, and its tensors' names are not known: give the folder that the model came in")
 
 

@@ -79,6 +79,12 @@ class WeightFile(Mapping[str, np.ndarray]):
             return digests[0][1]
         return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in digests).encode()).hexdigest()
 
+    def forget(self) -> None:
+        """Lets go of the memory that holds what was read from the files; an array that is still in use reads it again."""
+        for _, mapped in self._opened():
+            if hasattr(mapped, "madvise") and len(mapped):  # not on Windows
+                mapped.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         """Lets go of the files; the last array that was taken from one ends its mapping."""
         self._files = []

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiojax.errors import UsageError
-from audiojax.trainer.partition import Rules, state_shardings
+from audiojax.partition import Rules, state_shardings
 
 AXES = ("data", "fsdp", "tensor")
 AXIS_NAME = "data"  # of pmap

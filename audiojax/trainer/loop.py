@@ -26,6 +26,7 @@ from rich.console import Console
 
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.papers.task import Task
+from audiojax.partition import flat_paths, from_paths, merge_params, split_params
 from audiojax.trainer.agreement import Damaged
 from audiojax.trainer.checkpoint import SELECT, Checkpoints, Restored, state_digest
 from audiojax.trainer.evaluate import evaluate
@@ -43,7 +44,6 @@ from audiojax.trainer.layout import (
 )
 from audiojax.trainer.log import Writer
 from audiojax.trainer.optim import Optimizer, make_optimizer
-from audiojax.trainer.partition import flat_paths, from_paths, merge_params, split_params
 from audiojax.trainer.progress import Bar, Meter
 from audiojax.trainer.settings import Phase
 from audiojax.trainer.state import TrainState, create_state

@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, Float
 
 from audiojax.errors import UsageError
-from audiojax.trainer.partition import flat_paths, from_paths
+from audiojax.partition import flat_paths, from_paths
 from audiojax.typing import Params
 
 CATCH_ALL = ".*"

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from audiojax.collectives import pmean
 from audiojax.papers.task import Task
+from audiojax.partition import merge_params
 from audiojax.trainer.optim import Optimizer, group_norms
-from audiojax.trainer.partition import merge_params
 from audiojax.trainer.state import TrainState
 from audiojax.typing import Array, Batch, Key, Params
 

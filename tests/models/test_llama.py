@@ -14,8 +14,8 @@ from audiojax.models.llama import PARTITION_RULES, PRESETS, Llama, LlamaConfig, 
 from audiojax.models.llama_generation import generate, put_prefix
 from audiojax.nn.lora import Lora
 from audiojax.nn.rope import RopeScaling
+from audiojax.partition import param_spec, unmatched_rules
 from audiojax.trainer.layout import make_layout
-from audiojax.trainer.partition import param_spec, unmatched_rules
 from tests.encoders.filling import filled_variables, relative_error, token_batch
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "llama.npz"

@@ -11,7 +11,7 @@ import pytest
 from audiojax.models.llama import PRESETS, Llama, LlamaConfig
 from audiojax.nn.lora import LORA, Lora, LoraDense, merge_lora
 from audiojax.nn.mlp import Mlp
-from audiojax.trainer.partition import flat_paths, merge_params, split_params
+from audiojax.partition import flat_paths, merge_params, split_params
 from tests.encoders.filling import filled_variables, token_batch
 
 CONFIG = LlamaConfig(vocab_size=50, width=24, layers=1, heads=4, kv_heads=2, head_width=6, hidden=40, max_positions=64, qkv_bias=True)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 from safetensors.numpy import load_file, save_file
 
 from audiojax.errors import UsageError
-from audiojax.models.llama import PARTITION_RULES, PRESETS, Llama, LlamaConfig
+from audiojax.models.llama import PRESETS, Llama, LlamaConfig
 from audiojax.nn.lora import Lora
 from audiojax.nn.rope import RopeScaling
 from audiojax.pretrained import llama
@@ -19,7 +19,6 @@ from audiojax.pretrained.llama_lora import add_adapter, merge_adapter, save_adap
 from audiojax.pretrained.load import load_tower
 from audiojax.pretrained.rules import ConversionError, export
 from audiojax.trainer.layout import make_layout
-from audiojax.trainer.partition import param_spec
 from tests.encoders.filling import filled_variables, token_batch
 
 FACTS = {
@@ -83,11 +82,7 @@ def test_a_folder_in_two_shards(tmp_path):
 def test_tensors_go_straight_to_their_shards(tmp_path):
     variables, state = state_of(CONFIG)
     layout = make_layout("mesh", (2, 2, 2))
-
-    def place(path, array):
-        return jax.device_put(array, NamedSharding(layout.mesh, param_spec(path, array.shape, PARTITION_RULES, layout.mesh)))
-
-    tower = load_tower(write_shards(tmp_path / "model", state), place=place)
+    tower = load_tower(write_shards(tmp_path / "model", state), sharding=layout.mesh)
     key = tower.params["params"]["layer_1"]["attention"]["key"]["kernel"]
     assert key.sharding.spec == PartitionSpec("fsdp", "tensor")
     assert key.addressable_shards[0].data.shape == (8, 4)

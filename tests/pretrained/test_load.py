@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, PartitionSpec, SingleDeviceSharding
 from safetensors.numpy import save_file
 
 from audiojax.encoders.bert import BertConfig, BertEncoder
@@ -64,17 +65,25 @@ def test_a_folder_of_transformers(checkpoint):
 
 def test_dtypes_and_places_are_the_callers(checkpoint):
     folder, *_ = checkpoint
-    seen = []
-
-    def place(path, array):
-        seen.append(path)
-        return jax.device_put(array, jax.devices()[1])
-
-    tower = load_tower(folder, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16, place=place)
+    second = SingleDeviceSharding(jax.devices()[1])
+    tower = load_tower(folder, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16, sharding=second)
     leaves = jax.tree.leaves(tower.params)
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.bfloat16)}
-    assert {leaf.device for leaf in leaves} == {jax.devices()[1]}
-    assert len(seen) == len(leaves)
+    assert {leaf.sharding for leaf in leaves} == {second}
+
+
+def test_a_mesh_spreads_what_has_no_rule_along_fsdp(checkpoint):
+    folder, _, variables = checkpoint
+    mesh = jax.make_mesh((1, 4, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
+    tower = load_tower(folder, sharding=mesh)
+    jax.tree.map(np.testing.assert_array_equal, dict(tower.params), variables)
+    words = tower.params["params"]["word"]["embedding"]  # [50, 8]
+    assert words.sharding.spec == PartitionSpec(None, "fsdp")
+
+
+def test_an_option_that_a_kind_does_not_have(checkpoint):
+    with pytest.raises(UsageError, match="has no option 'heads'; it has none"):
+        load_tower(checkpoint[0], heads="trained")
 
 
 @pytest.mark.parametrize("arch", ["cnn14", "resnet38"])

@@ -11,9 +11,9 @@ import optax
 import pytest
 
 from audiojax.errors import UsageError
+from audiojax.partition import merge_params, split_params
 from audiojax.trainer.layout import check_batch_size, make_layout, place, put_batch, shardings_of, wrap_step
 from audiojax.trainer.optim import Optimizer, make_optimizer
-from audiojax.trainer.partition import merge_params, split_params
 from audiojax.trainer.state import create_state
 from audiojax.trainer.step import make_train_step
 from tests.trainer import toy

@@ -18,9 +18,9 @@ from audiojax.papers.diffatr import Direction, generation_curve, make_settings, 
 from audiojax.papers.diffatr.inference import diffuse_scores
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.task import task_of
+from audiojax.partition import split_params, unmatched_rules
 from audiojax.schedule import make_schedule
 from audiojax.trainer.optim import make_optimizer
-from audiojax.trainer.partition import split_params, unmatched_rules
 
 VOCAB, SAMPLES = 60, 12_000
 QUIET = ("model.audio_dropout=0.0", "model.text_dropout=0.0", "model.spec_augment.time_stripes=0", "model.spec_augment.mel_stripes=0")

@@ -6,9 +6,9 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from audiojax.errors import UsageError
+from audiojax.partition import flat_paths, merge_params, param_spec, split_params, state_shardings, unmatched_rules
 from audiojax.trainer.layout import make_layout, shardings_of
 from audiojax.trainer.optim import make_optimizer
-from audiojax.trainer.partition import flat_paths, merge_params, param_spec, split_params, state_shardings, unmatched_rules
 from audiojax.trainer.state import create_state
 from tests.trainer import toy
 
