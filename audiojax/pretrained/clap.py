@@ -141,10 +141,8 @@ def audio_config_of(facts: Mapping[str, Any], sample_rate: int) -> HtsatConfig:
         fusion_reduction=size(facts, "aff_block_r", 4),
         sample_rate=sample_rate,
     )
-    if side(facts, "patch_stride") != patch:
-        raise UsageError(
-            f"config.json: patch_stride {facts['patch_stride']!a:.80} is not patch_size {patch}, and patches never overlap here"
-        )
+    if (stride := side(facts, "patch_stride")) != patch:
+        raise UsageError(f"config.json: patch_stride {stride} is not patch_size {patch}, and patches never overlap here")
     if (width := size(facts, "hidden_size", 768)) != config.width:
         raise UsageError(f"config.json: hidden_size {width} is not {config.width}, which {config.channels} channels end in")
     return config

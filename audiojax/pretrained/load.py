@@ -118,7 +118,11 @@ def draw(name: str, checkpoint: Checkpoint, dtype: jnp.dtype, param_dtype: jnp.d
     check_depth(config, checkpoint)
     try:
         variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *kind.example(config), train=False))
-    except ValueError as error:  # sizes that do not go together, such as a width that the heads do not divide
+    except (
+        ValueError,
+        TypeError,
+        ZeroDivisionError,
+    ) as error:  # sizes that do not go together, such as a width that the heads do not divide
         raise UsageError(f"{shown(checkpoint.folder)}: its sizes make no model ({str(error).splitlines()[0]})") from error
     return Blueprint(name, kind, checkpoint, config, module, variables)
 

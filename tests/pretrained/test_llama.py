@@ -76,7 +76,7 @@ def test_a_folder_in_two_shards(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, dict(tower.params), variables)
     assert tower.report.ignored == ["model.layers.0.self_attn.rotary_emb.inv_freq"]
     assert (tower.tokenizer, tower.bos_id, tower.eos_ids) == (None, (1,), (2,))
-    np.testing.assert_array_equal(tower(*INPUTS), Llama(CONFIG).apply(variables, *INPUTS, train=False))
+    np.testing.assert_allclose(tower(*INPUTS), Llama(CONFIG).apply(variables, *INPUTS, train=False), rtol=1e-3, atol=1e-5)
 
 
 def test_tensors_go_straight_to_their_shards(tmp_path):

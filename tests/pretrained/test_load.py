@@ -57,7 +57,7 @@ def test_a_folder_of_transformers(checkpoint):
     jax.tree.map(np.testing.assert_array_equal, dict(tower.params), variables)
     ids, mask = token_batch(2, 9, 50)
     want, got = (jax.tree.leaves(x)[0] for x in (module.apply(variables, ids, mask, train=False), tower(ids, mask)))
-    np.testing.assert_array_equal(got, want)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     assert tower.source == folder / "model.safetensors"
     assert len(tower.digest) == 64
     assert tower.report.parameters == sum(leaf.size for leaf in jax.tree.leaves(variables))

@@ -122,6 +122,14 @@ def test_empty_text_is_misuse(tokenizer, texts):
         tokenizer.encode(texts, 8)
 
 
+def test_empty_text_can_be_asked_for(tokenizer):
+    ids, mask = tokenizer.encode(["", "a dog", "  "], 8, allow_empty=True)
+    assert mask.sum(axis=1).tolist() == [2, 4, 2]
+    np.testing.assert_array_equal(ids[0], ids[2])
+    with pytest.raises(UsageError, match="empty"):
+        tokenizer.encode([None], 8, allow_empty=True)
+
+
 def test_bad_lengths_and_folders(tokenizer, tmp_path):
     with pytest.raises(UsageError, match="max_length 2"):
         tokenizer.encode(["a dog"], 2)

@@ -34,8 +34,12 @@ def clips(lengths=LENGTHS, seed=0):
 
 
 def variables(name):
+    """Weights of a narrow CLAP, see `decibel_variables`."""
+    return decibel_variables(NARROW[name])
+
+
+def decibel_variables(config):
     """Weights; the statistics of bn0 are those of decibels."""
-    config = NARROW[name]
     filled = filled_variables(Clap(config), *inputs_of(config))
     statistics = filled["batch_stats"]["audio"]["encoder"]["bn0"]
     statistics["mean"] = -20 + 10 * statistics["mean"]
