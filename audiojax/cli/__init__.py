@@ -19,6 +19,7 @@ COMMANDS = {
     "search": "rank a folder of sound files by how well they fit a description",
     "export": "write the parameters and config that audiojax.load opens",
     "sweep": "train a grid of settings over several seeds and compare them",
+    "weights": "list, look into and convert public checkpoints: CLAP, PANNs, BERT, T5, LLaMA, AudioLDM, ...",
     "data": "build the synthetic SoundWorld set, or write its listening sheet",
     "bench": "time our kernels beside plain PyTorch on this machine",
     "doctor": "show what is installed, which devices there are, and what is missing",

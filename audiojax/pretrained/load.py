@@ -179,7 +179,16 @@ def look_at(path: Path, weights: WeightFile) -> Checkpoint:
                 type_of(facts)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(f"{shown(file)}: is no config of transformers or diffusers (no model_type can be read)") from error
-    return Checkpoint(folder, facts, weights.shapes(), weights.extra)
+    extra = weights.extra if weights.format.startswith("torch") else {key: _value(text) for key, text in weights.extra.items()}
+    return Checkpoint(folder, facts, weights.shapes(), extra)
+
+
+def _value(text: Any) -> Any:
+    """What the metadata of a safetensors file say: JSON, or text as it is."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return text
 
 
 def type_of(facts: dict[str, Any]) -> Any:

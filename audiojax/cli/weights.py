@@ -1,0 +1,113 @@
+"""`audiojax weights`: public checkpoints, listed, looked into, and converted to Orbax."""
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from audiojax.errors import UsageError
+from audiojax.files import shown
+
+EXAMPLES = """
+audiojax weights list                                        # what opens by name, its licence, and what this machine has
+audiojax weights show ~/models/clap-htsat-unfused            # kind, sizes, tensors; nothing is loaded
+audiojax weights show cvssp/audioldm-s-full-v2 --part unet --tensors
+audiojax weights convert laion/clap-htsat-unfused --out models/clap --download
+audiojax weights convert cvssp/audioldm --part unet --set heads=diffusers --out models/unet
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="action", required=True, metavar="list|show|convert")
+    text = "list the public checkpoints that open by name"
+    kinds.add_parser("list", help=text, description=text)
+    text = "say what a checkpoint is, without loading it"
+    show = kinds.add_parser("show", help=text, description=text)
+    show.add_argument("--tensors", action="store_true", help="list every tensor")
+    show.add_argument("--sha256", action="store_true", help="also hash the file, which reads all of it")
+    text = "write a checkpoint as Orbax, with config, source hash and licence"
+    convert = kinds.add_parser("convert", help=text, description=text)
+    convert.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not hold anything yet")
+    convert.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="of the weights (default: %(default)s)"
+    )
+    convert.add_argument("--download", action="store_true", help="fetch the name from the hub if the local cache does not have it")
+    convert.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub")
+    for command in (show, convert):
+        command.add_argument("name", metavar="NAME", help="a folder, a file, or a name on the Hugging Face hub")
+        command.add_argument("--part", metavar="PART", help="of a pipeline: unet, vae, vocoder or text_encoder")
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of this kind of checkpoint")
+
+
+def run(args: Namespace) -> None:
+    {"list": _list, "show": _show, "convert": _convert}[args.action](args)
+
+
+def _list(_: Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from audiojax.api import weights
+
+    table = Table("name", "tower", "licence", "here")
+    for entry in weights.CATALOG:
+        place = entry.where or ("in the hub cache" if weights.cached(entry.name) else "")
+        table.add_row(entry.name, entry.tower, entry.licence, place)
+    Console().print(table)
+
+
+def _show(args: Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from audiojax.api import weights
+
+    found = weights.inspect(args.name, part=args.part, digest=args.sha256, **_options(args.set))
+    table = Table(show_header=False)
+    used = len(found.tensors) - len(found.ignored)
+    rows = {
+        "file": f"{shown(found.source)} ({found.form})",
+        "sha256": found.sha256,
+        "tower": found.tower,
+        "parameters": f"{found.parameters:,}",
+        "tensors": f"{used} used, {len(found.ignored)} ignored",
+        "licence": found.licence or "not stated",
+        **_flat(found.config),
+    }
+    for key, value in rows.items():
+        if value is not None:
+            table.add_row(key, str(value))
+    page = Console()
+    page.print(table)
+    if args.tensors:
+        names = Table("tensor", "shape", "dtype", "")
+        ignored = set(found.ignored)
+        for name, (shape, dtype) in found.tensors.items():
+            names.add_row(name, "x".join(map(str, shape)), dtype, "ignored" if name in ignored else "")
+        page.print(names)
+
+
+def _convert(args: Namespace) -> None:
+    from audiojax.api import weights
+
+    options = _options(args.set)
+    where = {"part": args.part, "dtype": args.dtype, "download": args.download, "revision": args.revision}
+    print(shown(weights.convert(args.name, args.out, **where, **options)))
+
+
+def _options(words: list[str]) -> dict[str, Any]:
+    """["heads=diffusers", "bands=8"] -> {"heads": "diffusers", "bands": 8}."""
+    options: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"--set takes KEY=VALUE, such as heads=diffusers, not '{word}'")
+        options[key] = int(value) if value.isdecimal() else value
+    return options
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """The fields of a config, those of configs inside it by "audio.width"."""
+    found: dict[str, Any] = {}
+    for key, value in (asdict(config) if is_dataclass(config) else dict(config)).items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
