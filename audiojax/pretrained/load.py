@@ -59,7 +59,11 @@ def load_tower(
         check_depth(config, checkpoint)
         try:
             variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *kind.example(config), train=False))
-        except (ValueError, TypeError, ZeroDivisionError) as error:  # sizes that do not go together
+        except (
+            ValueError,
+            TypeError,
+            ZeroDivisionError,
+        ) as error:  # sizes that do not go together
             raise UsageError(f"{shown(path)}: its sizes make no model ({str(error).splitlines()[0]})") from error
         put = place or (lambda _, array: jnp.asarray(array))
         params, report = rules.load(checkpoint.shapes, weights.__getitem__, variables, kind.family(config), put)
