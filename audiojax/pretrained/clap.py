@@ -58,6 +58,9 @@ ROWS = (
     *below("text/", "", TEXT_ROWS),
     Row(r"(logit_scale_[at])", r"\1"),
 )
+PREPROCESSOR = "preprocessor_config.json"
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+MAX_IMAGE, MAX_SIDE, MAX_WINDOW = 4096, 256, 32  # far beyond any HTSAT: pixels, tokens, tokens
 BUFFERS = (r".*\.num_batches_tracked", r".*\.relative_position_index", r".*\.position_ids", r".*\.token_type_ids")
 
 
@@ -145,7 +148,20 @@ def audio_config_of(facts: Mapping[str, Any], sample_rate: int) -> HtsatConfig:
         raise UsageError(f"config.json: patch_stride {stride} is not patch_size {patch}, and patches never overlap here")
     if (width := size(facts, "hidden_size", 768)) != config.width:
         raise UsageError(f"config.json: hidden_size {width} is not {config.width}, which {config.channels} channels end in")
+    check_geometry(config)
     return config
+
+
+def check_geometry(config: HtsatConfig) -> None:
+    """Masks and indices of windows are made in memory before a weight is read, so that their sizes have limits.
+
+    Raises:
+      UsageError: an image, a map of tokens or a window beyond them.
+    """
+    side = config.image // config.patch
+    if config.image > MAX_IMAGE or side > MAX_SIDE or config.window > MAX_WINDOW:
+        found = f"an image of {config.image} pixels, {side} tokens and windows of {config.window}"
+        raise UsageError(f"an HTSAT with {found}: at most {MAX_IMAGE}, {MAX_SIDE} and {MAX_WINDOW} can be read")
 
 
 def side(facts: Mapping[str, Any], key: str) -> int:
@@ -164,21 +180,27 @@ def section(facts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found
 
 
-PREPROCESSOR = "preprocessor_config.json"
-
-
 def preprocessor(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """What preprocessor_config.json of the folder holds; empty where there is none. UsageError where it cannot be read."""
-    file = checkpoint.folder / PREPROCESSOR
-    if not checkpoint.facts or not file.is_file():
-        return {}
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{shown(file)}: is no JSON") from error
-    if not isinstance(facts, dict):
-        raise UsageError(f"{shown(file)}: a table is needed")
-    return facts
+    """Settings of the feature extractor: preprocessor_config.json, or a part of processor_config.json; empty where there is neither.
+
+    Raises:
+      UsageError: they cannot be read.
+    """
+    for name, part in ((PREPROCESSOR, None), ("processor_config.json", "feature_extractor")):
+        file = checkpoint.folder / name
+        if not file.is_file():
+            continue
+        try:
+            facts = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{shown(file)}: is no JSON") from error
+        if part and isinstance(facts, dict):
+            facts = facts.get(part, {})
+        if not isinstance(facts, dict):
+            raise UsageError(f"{shown(file)}: a table is needed")
+        if facts:
+            return facts
+    return {}
 
 
 def front_end_of(checkpoint: Checkpoint, config: ClapConfig) -> ClapFrontEnd:
@@ -227,7 +249,7 @@ def fields(checkpoint: Checkpoint, config: ClapConfig) -> dict[str, Any]:
       UsageError: a tokenizer that cannot be read, or whose vocabulary is larger than the word table.
     """
     tokenizer = None
-    if any((checkpoint.folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json")) and checkpoint.facts:
+    if any((checkpoint.folder / name).is_file() for name in TOKENIZERS):
         tokenizer = Tokenizer.load(checkpoint.folder)
         if tokenizer.vocab_size > config.text.vocab_size:
             words = f"{tokenizer.vocab_size} entries, and the model has {config.text.vocab_size}"

@@ -5,7 +5,6 @@ A bare file has no config: its sizes are read off the shapes of its tensors.
 
 import re
 
-from audiojax.audio.spectral import CLAP_48K, CLAP_48K_FUSED
 from audiojax.encoders.bert import BertConfig
 from audiojax.encoders.clap import Clap, ClapConfig
 from audiojax.encoders.htsat import HtsatConfig
@@ -14,7 +13,7 @@ from audiojax.pretrained import bert, clap
 from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes
 from audiojax.pretrained.rules import Family, Row, below
 from audiojax.towers.clap import ClapTower
-from audiojax.towers.clap_features import ClapFrontEnd
+from audiojax.towers.clap_features import PRESETS as FRONT_ENDS
 
 HEAD_WIDTH = 64  # of RoBERTa: the number of heads shows in no shape
 BLOCK = r"stage_(\d+)_(\d+)"
@@ -89,6 +88,7 @@ def config_of(checkpoint: Checkpoint) -> ClapConfig:
         fusion=fusion,
         fusion_reduction=channels // extent("audio_branch.patch_embed.fusion_model.local_att.0.weight", 0, 4) if fusion else 4,
     )
+    clap.check_geometry(audio)
     words = "text_branch.embeddings.word_embeddings.weight"
     text = BertConfig(
         vocab_size=extent(words, 0, 2),
@@ -109,7 +109,7 @@ def config_of(checkpoint: Checkpoint) -> ClapConfig:
 
 def fields(checkpoint: Checkpoint, config: ClapConfig) -> dict[str, object]:
     """The published front end, and no tokenizer: the authors take roberta-base's."""
-    return {"front_end": ClapFrontEnd(CLAP_48K_FUSED if config.audio.fusion else CLAP_48K, 480_000, config.audio.fusion), "tokenizer": None}
+    return {"front_end": FRONT_ENDS["fusion" if config.audio.fusion else "rand_trunc"], "tokenizer": None}
 
 
 KIND = Kind(config_of, Clap, family, clap.example, recognise=recognise, tower=ClapTower, fields=fields)

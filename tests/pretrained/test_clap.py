@@ -212,6 +212,8 @@ def nested(key, **changes):
         (nested("audio_config", num_attention_heads=[2, 5]), "its sizes make no model"),
         (nested("audio_config", num_attention_heads=[2]), "its sizes make no model"),
         (nested("audio_config", spec_size=32), "its sizes make no model"),
+        (nested("audio_config", spec_size=900_000), "an image of 900000 pixels"),
+        (nested("audio_config", window_size=900_000), "windows of 900000"),
         (nested("audio_config", qkv_bias=False), "qkv_bias is False"),
         (nested("audio_config", num_mel_bins=0), "num_mel_bins is 0"),
         (FACTS | {"audio_config": "tiny"}, "audio_config is 'tiny', and a table is needed"),
@@ -248,6 +250,12 @@ def test_a_preprocessor_that_does_not_fit_is_refused(changes, words, tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | changes))
     with pytest.raises(UsageError, match=words):
         clap.front_end_of(Checkpoint(tmp_path, FACTS, {}, {}), PLAIN)
+
+
+def test_settings_inside_a_processor_are_found(tmp_path):
+    """transformers 5 writes them there."""
+    (tmp_path / "processor_config.json").write_text(json.dumps({"processor_class": "ClapProcessor", "feature_extractor": PREPROCESSOR}))
+    assert clap.front_end_of(Checkpoint(tmp_path, FACTS, {}, {}), PLAIN).mel == MEL
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{no"])
