@@ -77,7 +77,8 @@ def test_a_folder_in_two_shards(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, dict(tower.params), variables)
     assert tower.report.ignored == ["model.layers.0.self_attn.rotary_emb.inv_freq"]
     assert (tower.tokenizer, tower.bos_id, tower.eos_ids) == (None, (1,), (2,))
-    np.testing.assert_array_equal(tower(*INPUTS), Llama(CONFIG).apply(variables, *INPUTS, train=False))
+    want = jax.jit(lambda v: Llama(CONFIG).apply(v, *INPUTS, train=False))(variables)
+    np.testing.assert_allclose(jax.jit(lambda: tower(*INPUTS))(), want, atol=1e-5)
 
 
 def test_tensors_go_straight_to_their_shards(tmp_path):
@@ -223,4 +224,4 @@ def test_an_adapter_of_another_kind_is_refused(tower, tmp_path, changes, words):
 def test_dtypes_are_the_callers(tmp_path):
     tower = load_tower(write(tmp_path / "model", state_of(CONFIG)[1]), dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(tower.params)} == {jnp.dtype(jnp.bfloat16)}
-    assert tower(*INPUTS).dtype == jnp.float32
+    assert jax.eval_shape(tower, *INPUTS).dtype == jnp.float32
