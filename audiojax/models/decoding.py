@@ -55,6 +55,7 @@ class Decoding:
     early_stopping: bool | Literal["never"] = False
 
     def __post_init__(self):
+        object.__setattr__(self, "eos_ids", tuple(self.eos_ids))  # jit needs a value with a hash, and config files have lists
         checks = (
             (self.max_new_tokens >= 1, f"max_new_tokens {self.max_new_tokens}: at least 1"),
             (0 <= self.min_new_tokens <= self.max_new_tokens, f"min_new_tokens {self.min_new_tokens}: 0 to {self.max_new_tokens}"),

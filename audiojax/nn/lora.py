@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import Float
 
+from audiojax.nn.attention import NORMAL_002
 from audiojax.typing import Array, Params
 
 LORA = r"lora_(a|b)$"  # searched in paths of parameters
-NORMAL_002 = nn.initializers.normal(0.02)
+FIRST_A = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # between -1 and 1 over the root of the fan-in, as in peft
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class LoraDense(nn.Module):
         y = x @ self._param("kernel", self.kernel_init, (width, self.features))
         if self.use_bias:
             y = y + jnp.expand_dims(self._param("bias", nn.initializers.zeros, (self.features,)), range(y.ndim - 1))
-        a = self._param("lora_a", nn.initializers.he_uniform(), (width, rank))
+        a = self._param("lora_a", FIRST_A, (width, rank))
         b = self._param("lora_b", nn.initializers.zeros, (rank, self.features))
         x = nn.Dropout(self.lora.dropout, deterministic=not self.train)(x)
         return y + x @ a @ b * jnp.asarray(self.lora.scale, self.dtype)
