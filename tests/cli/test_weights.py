@@ -1,0 +1,36 @@
+"""`audiojax weights`."""
+
+import audiojax as package
+from tests.pretrained.test_store import source  # noqa: F401  (a fixture)
+
+
+def test_list_names_licences(audiojax):
+    code, out, _ = audiojax("weights", "list")
+    assert code == 0
+    for words in ("laion/clap-htsat-unfused", "apache-2.0", "Cnn14_mAP=0.431.pth", "zenodo.org", "cc-by-nc-sa-4.0"):
+        assert words in out
+
+
+def test_show_and_convert(audiojax, source, tmp_path):  # noqa: F811
+    code, out, _ = audiojax("weights", "show", str(source[0]), "--tensors")
+    assert code == 0
+    for words in ("bert", "1,792", "37 used, 0 ignored", "hidden", "embeddings.LayerNorm.weight", "50x8"):
+        assert words in out
+    folder = tmp_path / "bert"
+    code, out, _ = audiojax("weights", "convert", str(source[0]), "--out", str(folder), "--dtype", "bfloat16")
+    assert (code, out.strip()) == (0, str(folder))
+    assert package.load_pretrained(folder, progress=False).config.width == 8
+
+
+def test_misuse_is_named(audiojax, source, tmp_path):  # noqa: F811
+    for words, said in (
+        (("show", str(tmp_path / "nothing")), "no such file or folder"),
+        (("show", "owner/unknown"), "not in the hub cache"),
+        (("show", str(source[0]), "--set", "heads"), "--set takes KEY=VALUE"),
+        (("convert", str(source[0]), "--out", str(source[0])), "holds something already"),
+        (("convert", str(source[0])), "--out"),
+    ):
+        code, _, err = audiojax("weights", *words)
+        assert code == 2
+        assert said in err
+        assert err.count("\n") <= 2
