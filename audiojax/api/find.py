@@ -3,21 +3,19 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
+from audiojax.api.clap_search import ClapFinder, is_public
 from audiojax.api.data import clip_batches, make_transform
+from audiojax.api.search import Searcher
 from audiojax.api.train import final_folder
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
-from audiojax.folders import cache_home
-from audiojax.index.embeddings import FolderEmbeddings, embed_folder
 from audiojax.papers import diffatr
 from audiojax.text.normalise import clean_query
 from audiojax.text.tokenizer import Tokenizer
@@ -25,33 +23,19 @@ from audiojax.trainer.evaluate import predict_all
 from audiojax.trainer.export import Exported, load_export
 from audiojax.trainer.layout import make_layout, wrap_predict
 
-EMBED_BATCH = 32  # windows embedded at a time, at least one a device
 
+def load(path: str | os.PathLike) -> Searcher:
+    """A model that is ready to search: the finished one of a run directory, an exported folder, or a public CLAP.
 
-@dataclass(frozen=True)
-class Hit:
-    """One result of a search.
-
-    Attributes:
-      path: the sound file.
-      start: seconds at which the best window of the file begins.
-      score: cosine plus alpha times the diffused probability; higher is better.
-      cosine: of query and window, in [-1, 1].
-    """
-
-    path: Path
-    start: float
-    score: float
-    cosine: float
-
-
-def load(path: str | os.PathLike) -> "Finder":
-    """The finished model of a run directory, or an exported folder, ready to search.
+    Args:
+      path: of the run or folder; for CLAP what `load_pretrained` takes.
 
     Raises:
       UsageError: there is no finished model at `path`, or it is of a kind that does not search.
       AudiojaxError: its weights cannot be read.
     """
+    if is_public(path):
+        return ClapFinder.open(path)
     folder = final_folder(path)
     model = load_export(folder)
     if model.config.paper != "diffatr":
@@ -59,7 +43,7 @@ def load(path: str | os.PathLike) -> "Finder":
     return Finder(model)
 
 
-class Finder:
+class Finder(Searcher):
     """A DiffATR model: embeds text and sound, indexes folders, ranks sounds by description.
 
     Attributes:
@@ -77,7 +61,9 @@ class Finder:
         self.settings = diffatr.make_settings(self.config, self.tokenizer.vocab_size)
         self.transform = make_transform(self.config["data"], self.tokenizer)
         self.fusion = {name: diffatr.Fusion(**values) for name, values in self.config["inference"]["fusion"].items()}
-        self._indexed: FolderEmbeddings | None = None
+        super().__init__(
+            self.config["data"]["sample_rate"], self.transform.lengths[-1], self.config["data"]["padding"], self._layout.mesh.size
+        )
         self._config_text = config_to_json(model.config)
 
     @cached_property
@@ -87,16 +73,6 @@ class Finder:
         for leaf in jax.tree.leaves((self.params["dual"], self.model_state)):
             digest.update(np.ascontiguousarray(leaf).tobytes())
         return digest.hexdigest()
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz of the waveforms that `embed_audio` takes."""
-        return self.config["data"]["sample_rate"]
-
-    @property
-    def seconds(self) -> float:
-        """Length of a window."""
-        return self.transform.lengths[-1] / self.sample_rate
 
     def embed_text(self, texts: Sequence[str]) -> Float[np.ndarray, "t d"]:
         """Un-normalised joint embeddings of texts. UsageError for an empty text."""
@@ -116,52 +92,10 @@ class Finder:
         predict = wrap_predict(self._layout, task.predict)
         return predict_all(self._layout, predict, self.params, self.model_state, clip_batches(source, self.transform, batch_size))
 
-    def index(self, folder: str | os.PathLike, *, cache_dir: str | os.PathLike | None = None, progress: bool = False) -> FolderEmbeddings:
-        """Embeds every sound file below a folder; what was embedded before, by this model, comes from the cache.
-
-        Args:
-          cache_dir: of the embeddings; default $AUDIOJAX_CACHE/embeddings, or in the user's cache folder.
-          progress: show a bar on stderr.
-
-        Raises:
-          UsageError: no such folder, or no sound file in it.
-        """
-        devices = self._layout.mesh.size
-        self._indexed = embed_folder(
-            folder,
-            self.embed_audio,
-            model_id=self.model_id,
-            sample_rate=self.sample_rate,
-            seconds=self.seconds,
-            cache_dir=cache_dir or cache_home() / "embeddings",
-            batch_size=-(-EMBED_BATCH // devices) * devices,
-            padding=self.config["data"]["padding"],
-            progress=progress,
-        )
-        return self._indexed
-
-    def search(self, query: str, k: int = 10) -> list[Hit]:
-        """The k best files of the indexed folder for a description, best first; a file counts once, with its best window.
-
-        Raises:
-          UsageError: the query is empty, k < 1, or no folder was indexed.
-        """
-        if k < 1:
-            raise UsageError(f"k = {k}: ask for at least one result")
-        if self._indexed is None:
-            raise UsageError("nothing to search in: call index(folder) first")
-        predictions = {"audio": self._indexed.embeddings, "text": self.embed_text([query])}
-        found = diffatr.search_text(
-            self.settings, self.params, predictions["text"], predictions["audio"], jax.random.key(self.config["seed"])
-        )
-        cosine, score = np.asarray(found.similarity)[0], diffatr.fuse(found, self.fusion["t2a"])[0]
-        best: dict[Path, Hit] = {}
-        for row in np.argsort(-score, kind="stable"):
-            path = self._indexed.paths[self._indexed.file_of[row]]
-            best.setdefault(path, Hit(path, float(self._indexed.starts[row]), float(score[row]), float(cosine[row])))
-            if len(best) == k:
-                break
-        return list(best.values())
+    def scores(self, text: Float[np.ndarray, "1 d"], audio: Float[np.ndarray, "a d"]) -> tuple[np.ndarray, np.ndarray]:
+        """(cosine, fused score) of every window for one query."""
+        found = diffatr.search_text(self.settings, self.params, text, audio, jax.random.key(self.config["seed"]))
+        return np.asarray(found.similarity)[0], diffatr.fuse(found, self.fusion["t2a"])[0]
 
     @cached_property
     def _encode_text(self) -> Any:

@@ -9,18 +9,19 @@ from audiojax.errors import UsageError
 from audiojax.files import shown
 
 if TYPE_CHECKING:
-    from audiojax.api.find import Hit
+    from audiojax.api.search import Hit
 
 EXAMPLES = """
 audiojax search "a dog barks while rain falls" --audio ~/sounds --model runs/demo
 audiojax search "church bell" --audio ~/sounds --model runs/demo -k 5 --csv hits.csv --html hits.html
+audiojax search "rain on a roof" --audio ~/sounds --model laion/clap-htsat-unfused    # from the hub's local cache
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("query", help="the description, in quotes")
     parser.add_argument("--audio", required=True, metavar="DIR", help="folder of sound files, searched with its subfolders")
-    parser.add_argument("--model", required=True, metavar="DIR", help="folder of a run or of an exported model")
+    parser.add_argument("--model", required=True, metavar="DIR", help="folder of a run, of an exported model, or of a public CLAP")
     parser.add_argument("-k", type=whole_number(1), default=10, metavar="N", help="number of results (default: %(default)s)")
     parser.add_argument("--json", type=file_named(".json"), metavar="FILE", help="also write the results as JSON")
     parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the results as CSV")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from audiojax import api
-from audiojax.api.find import Hit
+from audiojax.api.search import Hit
 from audiojax.audio.reasons import BadAudio, Reason, ReasonCounter
 from audiojax.bench.harness import Row
 from audiojax.report.sections import Card, Metric, MetricTable, Note, Table

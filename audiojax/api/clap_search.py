@@ -1,0 +1,78 @@
+"""Searching with a public CLAP, or with any other that `load_pretrained` opens."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from audiojax.api.search import Searcher
+from audiojax.api.weights import cached, load_pretrained
+from audiojax.errors import UsageError
+from audiojax.files import shown
+from audiojax.pretrained.store import is_converted
+from audiojax.text.normalise import clean_query
+from audiojax.towers.clap import ClapTower, window_features
+from audiojax.trainer.layout import make_layout
+
+
+def is_public(path: str | os.PathLike) -> bool:
+    """Whether a path is a checkpoint that `load_pretrained` opens, and none of our runs: a file, a folder of transformers, a hub name."""
+    here = Path(path).expanduser()
+    if not here.exists():
+        return cached(str(path)) is not None
+    if here.is_file() or is_converted(here):
+        return True
+    try:
+        return "model_type" in json.loads((here / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
+class ClapFinder(Searcher):
+    """A CLAP that searches: windows of its clip length, ranked by cosine.
+
+    Attributes:
+      tower: the model.
+    """
+
+    def __init__(self, tower: ClapTower):
+        if tower.tokenizer is None:
+            raise UsageError(f"{shown(tower.source)}: came without a tokenizer, which searching needs; give the folder of transformers")
+        self._layout = make_layout("pmap")
+        super().__init__(tower.front_end.mel.sample_rate, tower.front_end.samples, "repeat", self._layout.mesh.size)
+        self.tower = tower
+        params = jax.device_put(tower.params, self._layout.replicated)
+        encode = partial(window_features, tower.module, tower.front_end.mel)
+        self._encode = partial(jax.jit(encode, out_shardings=self._layout.replicated), params)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> "ClapFinder":
+        """The CLAP at `path`. UsageError where something else is there."""
+        tower = load_pretrained(path)
+        if not isinstance(tower, ClapTower):
+            raise UsageError(f"{shown(path)}: holds {tower.report.family}, which does not search; CLAP does")
+        return cls(tower)
+
+    @property
+    def model_id(self) -> str:
+        """Hash of the weight file and of how it is used."""
+        facts = (self.tower.digest, repr(self.tower.front_end), jnp.dtype(self.tower.module.dtype).name)
+        return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+    def embed_text(self, texts: Sequence[str]) -> Float[np.ndarray, "t d"]:
+        """Unit vectors of texts. UsageError for an empty text."""
+        for text in texts:
+            clean_query(text)
+        return self.tower.embed_text(texts)
+
+    def embed_audio(self, waveforms: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b d"]:
+        """Unit vectors of windows; rows go over all devices."""
+        padded = np.pad(waveforms, ((0, -len(waveforms) % self.devices), (0, 0)))
+        return np.asarray(self._encode(jax.device_put(padded, self._layout.batch_sharding)))[: len(waveforms)]
