@@ -17,7 +17,7 @@ from audiojax.api.find import Finder, load
 from audiojax.data.soundworld import oracle
 from audiojax.data.soundworld.scenes import Scene
 from audiojax.errors import UsageError
-from audiojax.files import write_whole
+from audiojax.files import shown, write_whole
 from audiojax.metrics.bootstrap import mean_interval
 from audiojax.metrics.retrieval import DEPTHS, Ranks, chance_scores
 from audiojax.papers import diffatr
