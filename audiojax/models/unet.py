@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from audiojax.nn.conv import TORCH_INIT, UpsampleConv
 from audiojax.nn.embed import timestep_sinusoid
 from audiojax.nn.norm import GroupNorm
-from audiojax.nn.spatial import SAME, Memory, ResidualBlock, SpatialTransformer
+from audiojax.nn.spatial import PADDING, Memory, ResidualBlock, SpatialTransformer
 from audiojax.typing import Array
 
 Context = tuple[Float[Array, "b m k"], Bool[Array, "b m"] | None]  # tokens; True = valid, None = all are
@@ -140,7 +140,7 @@ class UNet(nn.Module):
     def setup(self):
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
         dense = partial(nn.Dense, 4 * c.channels[0], kernel_init=TORCH_INIT, **types)
-        conv = partial(nn.Conv, kernel_size=(3, 3), padding=SAME, **types)
+        conv = partial(nn.Conv, kernel_size=(3, 3), padding=PADDING, **types)
         self.time_in, self.time_out = dense(), dense()
         if c.class_width is not None:
             self.class_projection = dense()

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from audiojax.nn.attention import MultiHeadAttention
 from audiojax.nn.conv import TORCH_INIT, UpsampleConv
 from audiojax.nn.norm import GroupNorm
-from audiojax.nn.spatial import SAME, ResidualBlock
+from audiojax.nn.spatial import PADDING, ResidualBlock
 from audiojax.typing import Array, Key
 
 EPSILON = 1e-6  # of all norms
@@ -109,7 +109,7 @@ class Encoder(nn.Module):
         """Returns means and log variances, side by side, before the quantisation's 1x1 convolution."""
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
         conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=TORCH_INIT, **types)
-        x = conv(c.channels[0], padding=SAME, name="conv_in")(x)
+        x = conv(c.channels[0], padding=PADDING, name="conv_in")(x)
         for i, features in enumerate(c.channels):
             for j in range(c.blocks):
                 x = ResidualBlock(features, c.groups, EPSILON, name=f"down_{i}_{j}", **types)(x)
@@ -117,7 +117,7 @@ class Encoder(nn.Module):
                 x = conv(features, strides=2, padding=((0, 1), (0, 1)), name=f"downsample_{i}")(x)
         x = Middle(c, name="middle", **types)(x, train=train)
         x = nn.silu(GroupNorm(c.groups, EPSILON, name="norm_out", **types)(x))
-        return conv(2 * c.latent_channels, padding=SAME, name="conv_out")(x)
+        return conv(2 * c.latent_channels, padding=PADDING, name="conv_out")(x)
 
 
 class Decoder(nn.Module):
@@ -131,7 +131,7 @@ class Decoder(nn.Module):
     def __call__(self, x: Float[Array, "b t f c"], *, train: bool) -> Float[Array, "b t2 m 1"]:
         """Returns the spectrogram as an image of one channel."""
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(nn.Conv, kernel_size=(3, 3), padding=SAME, kernel_init=TORCH_INIT, **types)
+        conv = partial(nn.Conv, kernel_size=(3, 3), padding=PADDING, kernel_init=TORCH_INIT, **types)
         x = conv(c.channels[-1], name="conv_in")(x)
         x = Middle(c, name="middle", **types)(x, train=train)
         for i, features in enumerate(reversed(c.channels)):

@@ -13,7 +13,7 @@ from audiojax.nn.mlp import Mlp, gelu_exact
 from audiojax.nn.norm import GroupNorm
 from audiojax.typing import Array
 
-SAME = ((1, 1), (1, 1))
+PADDING = ((1, 1), (1, 1))  # torch's padding=1, at any stride; "SAME" pads a stride of 2 at the end alone
 
 
 class ResidualBlock(nn.Module):
@@ -37,10 +37,10 @@ class ResidualBlock(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = partial(GroupNorm, self.groups, self.epsilon, **types)
         conv = partial(nn.Conv, self.features, kernel_init=TORCH_INIT, **types)
-        y = conv((3, 3), padding=SAME, name="conv1")(nn.silu(norm(name="norm1")(x)))
+        y = conv((3, 3), padding=PADDING, name="conv1")(nn.silu(norm(name="norm1")(x)))
         if bias is not None:
             y = y + bias.astype(y.dtype)[:, None, None]
-        y = conv((3, 3), padding=SAME, kernel_init=self.last_init, name="conv2")(nn.silu(norm(name="norm2")(y)))
+        y = conv((3, 3), padding=PADDING, kernel_init=self.last_init, name="conv2")(nn.silu(norm(name="norm2")(y)))
         if x.shape[-1] != self.features:
             x = conv((1, 1), name="shortcut")(x)
         return x + y

@@ -38,8 +38,10 @@ ROWS = (
 )
 PLACES = {"query": "to_q", "key": "to_k", "value": "to_v", "out": "to_out.0"}
 ATTENTION = r"(encoder|decoder)/middle/attention"
-OLD_NAMES = tuple((rf"(\.mid_block\.attentions\.0)\.{old}\.", rf"\1.{new}.") for old, new in (*PLACES.items(), ("proj_attn", "to_out.0")))
-PARTS_NOT_OURS = (r"vocoder\..*", r"loss\..*")
+OLD_NAMES = tuple(
+    (rf"(\.mid_block\.attentions\.0)\.{'proj_attn' if ours == 'out' else ours}\.", rf"\1.{theirs}.") for ours, theirs in PLACES.items()
+)
+BESIDE = (r"vocoder\..*", r"loss\..*")  # what the authors keep in the same module
 
 
 def attention_rows(layout: Layout | None) -> tuple[Row, ...]:
@@ -72,7 +74,7 @@ def original_family(config: VaeConfig) -> Family:
         (r"\.mid\.attn_1\.proj_out\.", ".mid_block.attentions.0.to_out.0."),
         (r"^(encoder|decoder)\.norm_out\.", r"\1.conv_norm_out."),
     )
-    return Family("AutoencoderKL (original names)", ROWS + attention_rows(PointwiseLayout()), ignore=PARTS_NOT_OURS, renames=renames)
+    return Family("AutoencoderKL (original names)", ROWS + attention_rows(PointwiseLayout()), ignore=BESIDE, renames=renames)
 
 
 def config_of(checkpoint: Checkpoint) -> VaeConfig:
