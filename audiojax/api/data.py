@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from audiojax.api.start import tokenizer_folder
 from audiojax.data.pipeline import MemorySource, captions_of, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
 from audiojax.data.soundworld.scenes import class_labels
@@ -64,11 +65,14 @@ def make_transform(data: Mapping[str, Any], tokenizer: Tokenizer) -> ClipTransfo
 
 
 def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Tokenizer:
-    """The tokenizer that a run has stored already, else that of the config's folder, else WordPiece learned from the training captions."""
+    """The tokenizer that a run has stored already, else that of the config, else WordPiece learned from the training captions.
+
+    That of the config is the folder it names, else what lies beside the text tower that it starts from.
+    """
     if stored.is_dir():
         return Tokenizer.load(stored)
-    if config["tokenizer"]["folder"]:
-        return Tokenizer.load(config["tokenizer"]["folder"])
+    if folder := config["tokenizer"]["folder"] or tokenizer_folder(config):
+        return Tokenizer.load(folder)
     captions = (clean_caption(text) for i in range(len(source)) for text in captions_of(source, i))
     return Tokenizer.train(captions, config["tokenizer"]["vocab_size"])
 

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
+from audiojax.api.start import start_of
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
 from audiojax.data.pipeline import captions_of_each
 from audiojax.errors import UsageError
@@ -76,6 +77,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
     stages = [(paper.make_task(plain, name, vocab_size=tokenizer.vocab_size), _phase(plain, name)) for name in plain["phases"]]
     for task, phase in stages:
         check_phase(task, phase, example)
+    start = start_of(paper, plain, jax.eval_shape(stages[0][0].init, jax.random.key(0), example), progress)
     claim(workdir, config, tokenizer)
     distributed.wait_for_all("data ready", PREPARATION)
 
@@ -91,12 +93,12 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
             train_data=lambda step, size=phase.batch_size: training_stream(plain, train_source, transform, size, step),
             eval_data=eval_data,
             init_batch=example,
-            init_params=result.params if result else None,
-            init_model_state=result.model_state if result else None,
+            init_params=result.params if result else start.params,
+            init_model_state=result.model_state if result else start.model_state,
             on_eval=lambda step, predictions, writer: log_examples(val_source, step, predictions, writer),
             console=console,
         )
-    return _finish(paper, plain, stages[-1][0], workdir, tokenizer, result, eval_data)
+    return _finish(paper, plain, stages[-1][0], workdir, tokenizer, result, eval_data, start.card)
 
 
 def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "orbax") -> Path:
@@ -211,7 +213,14 @@ def _open_together(data: Mapping[str, Any], progress: bool) -> list[Any]:
 
 
 def _finish(
-    paper: Paper, config: dict[str, Any], task: Task, workdir: Path, tokenizer: Tokenizer, result: FitResult, eval_data: Any
+    paper: Paper,
+    config: dict[str, Any],
+    task: Task,
+    workdir: Path,
+    tokenizer: Tokenizer,
+    result: FitResult,
+    eval_data: Any,
+    started_from: Mapping[str, Any] | None,
 ) -> Path:
     """Chooses on validation what the paper leaves to it, and writes final/."""
     params = to_numpy(result.params)
@@ -225,6 +234,7 @@ def _finish(
         "choice": result.choice,
         "skipped_steps": result.skipped,
         "validation": dict(result.metrics),
+        **({"started from": started_from} if started_from else {}),
     }
     return export_model(
         workdir / "final",

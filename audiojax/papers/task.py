@@ -1,7 +1,7 @@
 """What a paper hands over: to the trainer four pure functions and a table of partition rules, to the calls what is done around them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jax.sharding import PartitionSpec
@@ -41,6 +41,14 @@ def _nothing(config: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """Where a tower lies in a paper's trees: paths such as "dual/audio_tower" and "batch_stats/audio_tower", "" without statistics."""
+
+    params: str
+    state: str = ""
+
+
+@dataclass(frozen=True)
 class Paper:
     """One system, as the calls that train and open it know it.
 
@@ -49,9 +57,11 @@ class Paper:
       make_task: (config, phase, *, vocab_size) -> Task.
       check: raises UsageError for values of a config that would otherwise fail in the middle of a run.
       finish: (config, params, predictions of the validation split, key, *, vocab_size) -> the config with what is chosen on validation.
+      slots: name in the config's section `init` -> place of that tower.
     """
 
     phases: tuple[str, ...]
     make_task: Callable[..., Task]
     check: Callable[[Mapping[str, Any]], None] = _nothing
     finish: Callable[..., dict[str, Any]] | None = None
+    slots: Mapping[str, Slot] = field(default_factory=dict)

@@ -41,6 +41,8 @@ def get_config(arg: str = "mini") -> ConfigDict:
 
     config.tokenizer = ConfigDict({"folder": "", "vocab_size": 1_000})  # "" = train WordPiece on the training captions
 
+    config.init = ConfigDict({"audio": "", "text": ""})  # checkpoints that the towers start from: files, folders, hub names; "" = random
+
     config.model = ConfigDict()
     config.model.audio = "cnn14"  # cnn14 | resnet38
     config.model.audio_preset = "tiny"

@@ -30,7 +30,7 @@ from audiojax.papers.diffatr.inference import Fusion, Scores
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.model import DualEncoder, cosine, unit_rows
 from audiojax.papers.diffatr.ranking import Direction
-from audiojax.papers.task import Paper, Task
+from audiojax.papers.task import Paper, Slot, Task
 from audiojax.schedule import Schedule, make_schedule
 from audiojax.typing import Array, Batch, Key, Params
 
@@ -290,4 +290,5 @@ def _choice(key: str, value: str, allowed) -> str:
     return value
 
 
-PAPER = Paper(PHASES, make_task, check, finish)
+SLOTS = {"audio": Slot("dual/audio_tower", "batch_stats/audio_tower"), "text": Slot("dual/text_tower")}
+PAPER = Paper(PHASES, make_task, check, finish, SLOTS)
