@@ -17,6 +17,14 @@ ROWS = (
     Row(r"block_(\d+)/conv([12])_(\d+)/(\w+)", r"resblocks.\1.convs\2.\3.\4"),
     Row(r"mel_(mean|scale)", r"\1", verbatim=True),
 )
+NORMALISED_ROWS = (  # of training checkpoints: the weight norm of the kernels is still there
+    Row(r"(conv_pre|conv_post)/kernel", r"\1.kernel", weight_norm=0),
+    Row(r"(conv_pre|conv_post)/bias", r"\1.bias"),
+    Row(r"up_(\d+)/kernel", r"upsampler.\1.kernel", layout=CONV_TRANSPOSE_1D, weight_norm=0),
+    Row(r"up_(\d+)/bias", r"upsampler.\1.bias"),
+    Row(r"block_(\d+)/conv([12])_(\d+)/kernel", r"resblocks.\1.convs\2.\3.kernel", weight_norm=0),
+    Row(r"block_(\d+)/conv([12])_(\d+)/bias", r"resblocks.\1.convs\2.\3.bias"),
+)
 STATISTICS = (r"mean", r"scale")
 
 
@@ -26,8 +34,8 @@ def family(config: HifiGanConfig) -> Family:
 
 
 def original_family(_: HifiGanConfig) -> Family:
-    """The table for the authors' names."""
-    return Family("HiFi-GAN (original names)", ROWS, renames=((r"^ups\.", "upsampler."),))
+    """The table for the authors' names; a file may hold the kernels, or their weight norm."""
+    return Family("HiFi-GAN (original names)", NORMALISED_ROWS, renames=((r"^ups\.", "upsampler."),))
 
 
 def config_of(checkpoint: Checkpoint) -> HifiGanConfig:

@@ -1,13 +1,11 @@
 """The towers of a latent-diffusion system: autoencoder, U-Net and vocoder. Every method is compiled once for each shape of its inputs."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
-import jax
 from jaxtyping import Float, Int
 
 from audiojax.models.unet import Context
-from audiojax.towers.base import Tower
+from audiojax.towers.base import Tower, infer
 from audiojax.typing import Array, Key
 
 
@@ -16,25 +14,12 @@ class VaeTower(Tower):
 
     def encode(self, mel: Float[Array, "b t m"], noise: Array | Key | None = None) -> Float[Array, "b t2 f c"]:
         """Scaled latents of spectrograms: the most probable ones, or a sample with `noise`, an array of their shape or a key."""
-        return self._encode(self.params, mel, noise)
+        moments = infer(self.module, self.params, mel, method="encode")
+        return (moments.mode() if noise is None else moments.sample(noise)) * self.config.scaling_factor
 
     def decode(self, latents: Float[Array, "b t f c"]) -> Float[Array, "b t2 m"]:
         """Spectrograms of scaled latents."""
-        return self._decode(self.params, latents)
-
-    @cached_property
-    def _encode(self):
-        def encode(params, mel, noise):
-            moments = self.module.apply(params, mel, train=False, method="encode")
-            return (moments.mode() if noise is None else moments.sample(noise)) * self.config.scaling_factor
-
-        return jax.jit(encode)
-
-    @cached_property
-    def _decode(self):
-        return jax.jit(
-            lambda params, latents: self.module.apply(params, latents / self.config.scaling_factor, train=False, method="decode")
-        )
+        return infer(self.module, self.params, latents / self.config.scaling_factor, method="decode")
 
 
 class UnetTower(Tower):
@@ -48,11 +33,7 @@ class UnetTower(Tower):
         contexts: Sequence[Context] = (),
     ) -> Float[Array, "b t f c"]:
         """The noise in noised latents; see `audiojax.models.unet.UNet`."""
-        return self._apply(self.params, latents, timesteps, class_labels, tuple(contexts))
-
-    @cached_property
-    def _apply(self):
-        return jax.jit(lambda params, *inputs: self.module.apply(params, *inputs, train=False))
+        return infer(self.module, self.params, latents, timesteps, class_labels, tuple(contexts))
 
 
 class HifiganTower(Tower):
@@ -60,8 +41,4 @@ class HifiganTower(Tower):
 
     def __call__(self, mel: Float[Array, "b t m"]) -> Float[Array, "b samples"]:
         """Waveforms in [-1, 1] of log-mel spectrograms; AudioLDM's are 160 * t + 32 samples long, at 16 kHz."""
-        return self._apply(self.params, mel)
-
-    @cached_property
-    def _apply(self):
-        return jax.jit(lambda params, mel: self.module.apply(params, mel, train=False))
+        return infer(self.module, self.params, mel)

@@ -7,14 +7,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import numpy as np
 from jaxtyping import Float
 
 from audiojax.audio.spectral import MelConfig, log_mel
 from audiojax.encoders.panns import PannsOutput
 from audiojax.errors import UsageError
 from audiojax.towers.base import Tower
-from audiojax.towers.waveforms import Waveforms, clips_at
+from audiojax.towers.waveforms import Waveforms, batch_at
 from audiojax.typing import Array
 
 
@@ -36,15 +35,13 @@ class PannsTower(Tower):
           sample_rate: Hz; the tower's own by default, any other is resampled.
 
         Raises:
-          UsageError: clips that cannot be used (see `clips_at`), of several lengths, or too short for the network.
+          UsageError: clips that cannot be used (see `batch_at`), or too short for the network.
         """
-        clips = list(clips_at(waveform, sample_rate or self.mel.sample_rate, self.mel.sample_rate))
-        if len({len(clip) for clip in clips}) != 1:
-            raise UsageError(f"{len(clips)} clips of {len({len(clip) for clip in clips})} lengths: clips of one length are needed")
+        clips = batch_at(waveform, sample_rate, self.mel.sample_rate)
         try:
-            return encode(self.module, self.mel, self.params, np.stack(clips))
+            return encode(self.module, self.mel, self.params, clips)
         except ValueError as error:
-            raise UsageError(f"clips of {len(clips[0]) / self.mel.sample_rate:g} s: {error}") from error
+            raise UsageError(f"clips of {clips.shape[1] / self.mel.sample_rate:g} s: {error}") from error
 
 
 @partial(jax.jit, static_argnums=(0, 1))

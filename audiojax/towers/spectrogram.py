@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from audiojax.audio.io import resample
-from audiojax.audio.spectral import MelConfig, log_mel
+from audiojax.audio.spectral import log_mel
 from audiojax.encoders.audiomae import AudioMaeOutput, pool_patches
 from audiojax.encoders.beats import BeatsOutput, shorten_mask
 from audiojax.errors import UsageError
 from audiojax.towers.base import Tower
+from audiojax.towers.waveforms import Waveforms, batch_at
 from audiojax.typing import Array
 
 
@@ -21,22 +21,21 @@ from audiojax.typing import Array
 class AudioMaeTower(Tower):
     """AudioMAE with its weights. Clips have one length, that of the position table: 10.24 s in the published tower."""
 
-    def __call__(self, waveform: Float[np.ndarray | Array, "b n"], sample_rate: int | None = None) -> AudioMaeOutput:
+    def __call__(self, waveform: Waveforms, sample_rate: int | None = None) -> AudioMaeOutput:
         """Encodes mono clips in [-1, 1]. Shorter ones are padded with frames of zeros, and of longer ones only the beginning is heard.
 
         Args:
-          waveform: clips of one length, at least one frame of 25 ms.
+          waveform: clips [n] or [b, n] of one length, at least one frame of 25 ms.
           sample_rate: Hz, of the clips; they are resampled. None = 16 kHz.
 
         Raises:
-          UsageError: the clips are no [b, n], or too short.
+          UsageError: clips that cannot be used (see `batch_at`), or too short.
         """
         front_end = self.config.front_end
-        return _encode(self.module, front_end, self.params, clips_for(front_end, waveform, sample_rate), None)
+        clips = batch_at(waveform, sample_rate, front_end.sample_rate, front_end.win_length)
+        return _encode(self.module, front_end, self.params, clips, None)
 
-    def condition(
-        self, waveform: Float[np.ndarray | Array, "b n"], sample_rate: int | None = None, *, size: tuple[int, int] = (4, 4)
-    ) -> Float[Array, "b m d"]:
+    def condition(self, waveform: Waveforms, sample_rate: int | None = None, *, size: tuple[int, int] = (4, 4)) -> Float[Array, "b m d"]:
         """What the AudioLDM family is conditioned on: the features of the last blocks, pooled over windows of `size` patches.
 
         Args:
@@ -53,7 +52,7 @@ class BeatsTower(Tower):
 
     def __call__(
         self,
-        waveform: Float[np.ndarray | Array, "b n"],
+        waveform: Waveforms,
         sample_rate: int | None = None,
         *,
         mask: Bool[np.ndarray | Array, "b n"] | None = None,
@@ -61,37 +60,20 @@ class BeatsTower(Tower):
         """Encodes mono clips in [-1, 1].
 
         Args:
-          waveform: clips of one length, shorter ones padded at their end.
+          waveform: clips [n] or [b, n] of one length, shorter ones padded at their end.
           sample_rate: Hz, of the clips; they are resampled. None = 16 kHz.
           mask: True = sample of the clip, False = padding; of the clips as they are given. All True by default.
 
         Raises:
-          UsageError: the clips are no [b, n], or too short, or the mask has another shape.
+          UsageError: clips that cannot be used (see `batch_at`) or too short, or a mask of another shape.
         """
         front_end = self.config.front_end
         if mask is not None and np.shape(mask) != np.shape(waveform):
             raise UsageError(f"a mask {np.shape(mask)} for clips {np.shape(waveform)}: give one value for every sample")
-        clips = clips_for(front_end, waveform, sample_rate, frames=self.config.patch)
-        frames = None if mask is None else shorten_mask(jnp.asarray(mask), front_end.frame_count(clips.shape[1]))
+        least = front_end.win_length + (self.config.patch - 1) * front_end.hop
+        clips = batch_at(waveform, sample_rate, front_end.sample_rate, least)
+        frames = None if mask is None else shorten_mask(jnp.atleast_2d(mask), front_end.frame_count(clips.shape[1]))
         return _encode(self.module, front_end, self.params, clips, frames)
-
-
-def clips_for(
-    front_end: MelConfig, waveform: Float[np.ndarray | Array, "b n"], sample_rate: int | None, frames: int = 1
-) -> Float[np.ndarray | Array, "b m"]:
-    """The clips at the front end's rate.
-
-    Raises:
-      UsageError: they are no [b, n], or too short for `frames` frames.
-    """
-    if np.ndim(waveform) != 2:
-        raise UsageError(f"clips of shape {np.shape(waveform)}: give [clips, samples], one mono clip as [1, samples]")
-    if sample_rate not in (None, front_end.sample_rate):
-        waveform = np.stack([resample(clip, sample_rate, front_end.sample_rate) for clip in np.asarray(waveform)])
-    least = front_end.win_length + (frames - 1) * front_end.hop
-    if waveform.shape[1] < least:
-        raise UsageError(f"clips of {waveform.shape[1]} samples are too short: pad them to {least} (at {front_end.sample_rate} Hz)")
-    return waveform
 
 
 @partial(jax.jit, static_argnames=("module", "front_end"))

@@ -38,3 +38,21 @@ def clips_at(waveforms: Waveforms, sample_rate: int, to_rate: int) -> Iterator[F
         if not np.isfinite(clip).all():
             raise UsageError(f"{where} holds samples that are not finite")
         yield resample(clip, int(sample_rate), to_rate)
+
+
+def batch_at(waveforms: Waveforms, sample_rate: int | None, to_rate: int, least: int = 1) -> Float[np.ndarray, "b n"]:
+    """Clips of one length as a batch at `to_rate`, which is also what no `sample_rate` stands for.
+
+    Args:
+      least: samples that a clip must have at `to_rate`.
+
+    Raises:
+      UsageError: as `clips_at`; clips of several lengths, or too short.
+    """
+    clips = list(clips_at(waveforms, to_rate if sample_rate is None else sample_rate, to_rate))
+    lengths = {len(clip) for clip in clips}
+    if len(lengths) != 1:
+        raise UsageError(f"{len(clips)} clips of {len(lengths)} lengths: clips of one length are needed")
+    if min(lengths) < least:
+        raise UsageError(f"clips of {min(lengths)} samples are too short: pad them to {least} (at {to_rate} Hz)")
+    return np.stack(clips)

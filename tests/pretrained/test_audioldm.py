@@ -240,6 +240,17 @@ def test_parts_of_a_ckpt(ckpt):
         jax.tree.map(np.testing.assert_array_equal, dict(tower.params), variables)
 
 
+def test_a_vocoder_whose_weight_norm_is_still_there(tmp_path):
+    _, variables, _ = part("vocoder", VOCODER)
+    state = export(variables, hifigan.original_family(VOCODER))
+    assert state["upsampler.0.weight_g"].shape == (state["upsampler.0.weight_v"].shape[0], 1, 1)
+    file = tmp_path / "g_02500000.safetensors"
+    save_file({name.replace("upsampler.", "ups."): array for name, array in state.items()}, file)
+    tower = load_tower(file)
+    assert tower.config == VOCODER
+    jax.tree.map(np.testing.assert_array_equal, dict(tower.params), variables)
+
+
 def test_a_ckpt_wants_a_part(ckpt):
     path, _ = ckpt
     with pytest.raises(UsageError, match="audioldm.ckpt holds several models: choose part= from text_encoder, unet, vae, vocoder"):
