@@ -59,6 +59,10 @@ def test_notebooks_store_no_output(path):
         assert cell.get("execution_count") is None
 
 
+def test_all_notebooks_install_in_the_same_way():
+    assert len({"".join(cells(path)[1]["source"]) for path in NOTEBOOKS}) == 1
+
+
 def test_an_installed_audiojax_is_left_alone(tmp_path):
     assert install(tmp_path, packages=("audiojax", "jax")) == [f"folder {tmp_path}", "error None"]
 

@@ -118,6 +118,7 @@ def test_phase_one_starts_near_log_of_the_batch(batch):
     np.testing.assert_allclose(float(loss), np.log(8), atol=0.25)
 
 
+@pytest.mark.slow
 def test_pmap_mesh_and_one_device_have_equal_gradients(variables, batch):
     the_task = task()
 
