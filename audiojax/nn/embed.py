@@ -2,11 +2,8 @@
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
-
-from audiojax.typing import Array
 
 
 def sinusoidal_table(max_len: int, width: int) -> Float[np.ndarray, "l d"]:
@@ -42,15 +39,3 @@ def relative_buckets(length: int, buckets: int = 32, max_distance: int = 128) ->
     bucket = np.where(distance < exact, distance, np.minimum(shared, half - 1)).astype(np.int32)  # [distance]
     offset = np.arange(length)[None, :] - np.arange(length)[:, None]  # key - query
     return bucket[np.abs(offset)] + np.where(offset > 0, half, 0).astype(np.int32)
-
-
-def timestep_sinusoid(timesteps: Int[Array, "*b"], width: int) -> Float[Array, "*b width"]:
-    """[cos, sin] of timestep / 10000^(2i / width) for i = 0 .. width / 2 - 1, in float32: how latent diffusion tells its network the time.
-
-    Args:
-      width: an even number.
-    """
-    frequency = np.exp(-math.log(10_000) * np.arange(width // 2) / (width // 2)).astype(np.float32)
-    timesteps = jnp.asarray(timesteps, jnp.float32)[..., None]
-    angle = timesteps * jnp.expand_dims(frequency, range(timesteps.ndim - 1))
-    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)

@@ -18,7 +18,7 @@ def test_the_others_wait_until_the_first_process_has_built_the_data(tmp_path, se
 
 def test_the_others_do_not_wait_for_a_first_process_that_failed(tmp_path):
     both = processes.start_many(2, tmp_path, 0, "fail", program=PROGRAM)
-    texts = [process.communicate(timeout=60)[0] for process in both]
+    texts = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [2, 2], texts
     assert "cannot be built" in texts[0]
     assert "is not built" in texts[1]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from audiojax.nn.embed import relative_buckets, sinusoidal_table, timestep_sinusoid
+from audiojax.nn.embed import relative_buckets, sinusoidal_table
 
 
 @pytest.mark.parametrize("width", [6, 7])
@@ -47,10 +47,3 @@ def test_relative_buckets_of_other_sizes():
     np.testing.assert_array_equal(table[0, 1:80], 160 + np.arange(1, 80))
     assert table[0, [777, 778, 899]].tolist() == [318, 319, 319]  # the last bucket begins at 80 * 10^(79/80) = 777.3
     assert set(range(320)) - set(table.flat) == {160}  # "after, at distance 0"
-
-
-def test_timesteps_are_cosines_then_sines():
-    got = timestep_sinusoid(np.array([[0, 7], [981, 3]], np.int32), 6)
-    assert got.shape == (2, 2, 6)
-    want = [[f(t * 10_000 ** (-i / 3)) for f in (math.cos, math.sin) for i in range(3)] for t in (0, 7, 981, 3)]
-    np.testing.assert_allclose(got.reshape(4, 6), want, atol=1e-4)

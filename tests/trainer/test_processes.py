@@ -31,6 +31,7 @@ def losses(folder):
     return [float(line.split(",")[3]) for line in processes.metrics(folder) if ",train/loss," in line]
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(alone, tmp_path):
     processes.finish(*processes.start_many(2, tmp_path, *SHORT, "--devices", 1))
     assert_close(tmp_path, alone)
