@@ -24,6 +24,7 @@ from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole
 from audiojax.papers import PAPERS
 from audiojax.papers.task import Paper, Task
+from audiojax.pretrained.store import export_public
 from audiojax.report.pictures import spectrogram_pixels
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer import distributed
@@ -104,11 +105,16 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
 def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "orbax") -> Path:
     """Copies the finished model of a run into a folder of its own, which `audiojax.load` opens.
 
+    Args:
+      format: "orbax", or "safetensors" for a folder that `audiojax weights convert` wrote: the names and shapes of its public layout.
+
     Raises:
       UsageError: no finished run, another format, or `out` holds something already.
     """
-    if format != "orbax":
-        raise UsageError(f"--format {format}: orbax is what there is")
+    if format not in ("orbax", "safetensors"):
+        raise UsageError(f"--format {format}: takes orbax or safetensors")
+    if format == "safetensors":
+        return export_public(workdir, out)
     out = Path(out).expanduser()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: holds something already; --out takes a new or empty folder")
