@@ -20,6 +20,12 @@ def test_show_and_convert(audiojax, source, tmp_path):  # noqa: F811
     code, out, _ = audiojax("weights", "convert", str(source[0]), "--out", str(folder), "--dtype", "bfloat16")
     assert (code, out.strip()) == (0, str(folder))
     assert package.load_pretrained(folder, progress=False).config.width == 8
+    public = tmp_path / "public"
+    code, out, _ = audiojax("export", "--workdir", str(folder), "--out", str(public), "--format", "safetensors")
+    assert (code, out.strip()) == (0, str(public))
+    assert package.load_pretrained(public, progress=False).config.width == 8
+    code, _, err = audiojax("export", "--workdir", str(public), "--out", str(tmp_path / "again"), "--format", "safetensors")
+    assert (code, "was not written by `audiojax weights convert`" in err) == (2, True)
 
 
 def test_misuse_is_named(audiojax, source, tmp_path):  # noqa: F811
