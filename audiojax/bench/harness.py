@@ -272,10 +272,7 @@ def compare(
       AudiojaxError: a worker stopped.
     """
     if missing := sorted({name for side in sides for name in side.needs if find_spec(name) is None}):
-        packages = ", ".join(missing)
-        raise UsageError(
-            f"the bench compares with {packages}: install with pip install 'audiojax[parity]', or leave torch out (--no-torch)"
-        )
+        raise UsageError(f"the bench compares with {', '.join(missing)}: pip install 'audiojax[parity]', or leave torch out (--no-torch)")
     workers: list[Worker] = []
 
     def told(worker: int, sample: Sample) -> None:

@@ -55,8 +55,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="audiojax-bench-") as folder:
         shared = {"shared": str(Path(folder) / "shared.npz")}
         sizes = {"queries": queries, "gallery": gallery, "top_m": top_m, "steps": steps, "width": width, "query_block": query_block}
-        ours = Side("audiojax", "audiojax.bench.pair_denoiser_jax", {**sizes, **shared, "checked": min(torch_queries, queries)})
-        sides = [ours]
+        sides = [Side("audiojax", "audiojax.bench.pair_denoiser_jax", {**sizes, **shared, "checked": min(torch_queries, queries)})]
         for form in torch_forms:
             sides.append(Side(f"torch {form}", "audiojax.bench.pair_denoiser_torch", {**shared, "dtype": FORMS[form]}, ("torch",)))
         return compare(case, sides, check=check, samples=samples, attempts=attempts, allow_noise=allow_noise, report=report)

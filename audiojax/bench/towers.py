@@ -1,8 +1,8 @@
 """Speed of the encoders and generators of published size beside their public torch references, with random weights on both sides.
 
 Nothing is compared but the shape of the result, and that its numbers are finite: the parity tests hold the maths equal. float32 is full
-float32 on both sides, on a GPU too. The operations of a call are counted on our side and stand for both: a form that needs fewer of them
-than its definition makes torch's rate look lower than it is, never ours higher.
+float32 on both sides, on a GPU too; torch in bfloat16 stands beside our float32. The operations of a call are counted on our side and
+stand for both: a form that needs fewer of them than its definition makes torch's rate look lower than it is, never ours higher.
 
 This module imports no array library. Sizes are presets of our modules, by name; torch's worker is told the config that ours has made of it.
 """

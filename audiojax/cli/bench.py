@@ -61,8 +61,6 @@ def run(args: Namespace) -> None:
     for name in names:
         try:
             made = measure(name, forms, args)
-        except UsageError:
-            raise
         except AudiojaxError as error:  # the others may work
             print(f"{name}: {error}", file=sys.stderr)
             failed.append(name)

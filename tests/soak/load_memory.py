@@ -21,12 +21,11 @@ from pathlib import Path
 import numpy as np
 
 FILES = {"safetensors": "model.safetensors", "bin": "pytorch_model.bin"}
-PRESETS = ("large", "tiny")
 LIMIT = 1.3
 
 
-def write(folder: Path, preset: str, form: str) -> int:
-    """Writes config.json and the weights of a preset, and returns the bytes of the tensors."""
+def write(folder: Path, form: str) -> int:
+    """Writes config.json and weights, and returns the bytes of the tensors."""
     import jax
     from safetensors.numpy import save_file
 
@@ -35,7 +34,7 @@ def write(folder: Path, preset: str, form: str) -> int:
     from audiojax.pretrained.rules import export
     from tests.pretrained.torch_layout import pickled, tensor
 
-    config = replace(PRESETS[preset], pooler=True)
+    config = replace(PRESETS["large"], pooler=True)
     shapes = jax.eval_shape(lambda: BertEncoder(config).init(jax.random.key(0), *bert.one_token(config), train=False))
     rng = np.random.default_rng(0)
     state = export(jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes), bert.family(config))
@@ -77,32 +76,31 @@ def load(folder: Path) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
 
 
-def measure(preset: str, form: str, root: Path) -> float:
+def measure(form: str, root: Path) -> float:
     """The ratio of one format; files are written, and loaded, by processes of their own."""
-    folder = root / f"{preset}_{form}"
-    size, added = (_child(step, preset, form, folder) for step in ("write", "load"))
+    folder = root / form
+    size, added = (_child(step, form, folder) for step in ("write", "load"))
     return added / size
 
 
-def _child(step: str, preset: str, form: str, folder: Path) -> int:
-    command = [sys.executable, "-m", "tests.soak.load_memory", "--step", step, "--preset", preset, "--form", form, "--folder", str(folder)]
+def _child(step: str, form: str, folder: Path) -> int:
+    command = [sys.executable, "-m", "tests.soak.load_memory", "--step", step, "--form", form, "--folder", str(folder)]
     return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", choices=PRESETS, default="large", help="size of the BERT")
     parser.add_argument("--step", choices=("write", "load"), help=argparse.SUPPRESS)
     parser.add_argument("--form", choices=FILES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
-        print(write(arguments.folder, arguments.preset, arguments.form) if arguments.step == "write" else load(arguments.folder))
+        print(write(arguments.folder, arguments.form) if arguments.step == "write" else load(arguments.folder))
         return 0
     worst = 0.0
     with tempfile.TemporaryDirectory(prefix="load_memory_") as root:
         for form in FILES:
-            ratio = measure(arguments.preset, form, Path(root))
+            ratio = measure(form, Path(root))
             worst = max(worst, ratio)
             print(f"{form}: peak memory {ratio:.2f} times the weights", flush=True)
     return 0 if worst <= LIMIT else 1
