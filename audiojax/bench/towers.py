@@ -154,8 +154,7 @@ def run(
     for form in torch_forms:
         if form in case.forms:
             sides.append(Side(f"torch {form}", "audiojax.bench.towers_torch", spec | {"form": form}, REFERENCES))
-    what = f"{case.title}, tiny" if small else case.title
-    title = f"{name}: {what}, {case.axes} = {spec['shape']}; items are {case.item}"
+    title = f"{name}: {case.title}, {case.axes} = {spec['shape']}; items are {case.item}"
     return compare(title, sides, check=check, samples=samples, attempts=attempts, allow_noise=allow_noise, report=report)
 
 

@@ -3,6 +3,7 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
@@ -60,7 +61,7 @@ def run(args: Namespace) -> None:
     rows, failed = [], []
     for name in names:
         try:
-            made = measure(name, forms, args)
+            made = [replace(row, case=f"{row.case} (small)") if args.small else row for row in measure(name, forms, args)]
         except AudiojaxError as error:  # the others may work
             print(f"{name}: {error}", file=sys.stderr)
             failed.append(name)

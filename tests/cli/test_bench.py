@@ -85,7 +85,9 @@ def test_forms_of_torch_join_the_eager_one_where_a_case_has_them(audiojax, asked
 
 
 def test_small_goes_to_every_case_and_what_is_asked_for_goes_before(audiojax, asked):
-    assert audiojax("bench", "pair_denoiser", "t5", "--small", "--steps", "7", "--no-torch")[0] == 0
+    code, out, _ = audiojax("bench", "pair_denoiser", "t5", "--small", "--steps", "7", "--no-torch")
+    assert code == 0
+    assert "t5 (small)" in out
     (_, pair), (_, tower) = asked
     assert (pair["steps"], pair["width"]) == (7, pair_denoiser.SMALL["width"])
     assert tower["small"] is True
