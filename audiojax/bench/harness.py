@@ -18,11 +18,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from audiojax.errors import AudiojaxError
+from audiojax.errors import AudiojaxError, UsageError
 
 MAX_FOREIGN_CORES = 0.1
 MIN_QUIET = 3
@@ -63,6 +65,7 @@ class Row:
       device: name of that device.
       ratio: how many times faster the first side of the case is, per item; None for the first side itself, or where it was refused.
       note: why the ratio was refused, or empty.
+      gflops: billions of floating-point operations a second; the first side's count per item stands for all. None where it counted none.
     """
 
     case: str
@@ -79,6 +82,7 @@ class Row:
     device: str = "cpu"
     ratio: float | None = None
     note: str = ""
+    gflops: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON or CSV."""
@@ -110,7 +114,8 @@ def serve(prepare: Callable[[dict[str, Any]], tuple[Callable[[], Any], dict[str,
     """The main of a worker module: `prepare(spec) -> (call, facts)`, then one sample for every line "sample" on stdin.
 
     The spec is the JSON of the command line's only argument; answers are JSON lines on stdout. `prepare` makes the first call itself. Its
-    `facts` say how long that took, `first_seconds`, where it ran, `platform` and `device` (see `Row`), and anything else it likes.
+    `facts` say how long that took, `first_seconds`, where it ran, `platform` and `device` (see `Row`), how many `items` a call handles, and
+    anything else it likes.
     """
     spec = json.loads(sys.argv[1])
     answers, sys.stdout = sys.stdout, sys.stderr  # a library's chatter must not look like an answer
@@ -224,3 +229,66 @@ def with_ratios(rows: Sequence[Row], allow_noise: bool = False) -> list[Row]:
             ratio, note = first.per_second / row.per_second, "noisy" if short else ""
         done.append(replace(row, ratio=ratio, note=note))
     return done
+
+
+@dataclass(frozen=True)
+class Side:
+    """One party of a comparison.
+
+    Attributes:
+      name: in the table.
+      module: of its worker.
+      spec: what the worker is told, beside the facts of the first side's worker as "ours".
+      needs: packages that it imports and that may be missing.
+    """
+
+    name: str
+    module: str
+    spec: Mapping[str, Any]
+    needs: Sequence[str] = ()
+
+
+def compare(
+    case: str,
+    sides: Sequence[Side],
+    *,
+    check: Callable[[Side, Mapping[str, Any], Mapping[str, Any]], None],
+    samples: int = MIN_QUIET,
+    attempts: int | None = None,
+    allow_noise: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> list[Row]:
+    """A row of each side, ours first; the workers of all of them live until the last sample.
+
+    Args:
+      check: is called with every side, its worker's facts and those of our worker, before anything is timed; raises where they disagree.
+      samples: quiet samples wanted of each side.
+      attempts: samples of each side at most; None for four times as many as wanted.
+      allow_noise: see `with_ratios`.
+      report: called with a line of text when a side is ready and after every sample: all of it takes minutes.
+
+    Raises:
+      UsageError: a package is not installed.
+      AudiojaxError: a worker stopped.
+    """
+    if missing := sorted({name for side in sides for name in side.needs if find_spec(name) is None}):
+        raise UsageError(f"the bench compares with {', '.join(missing)}: pip install 'audiojax[parity]', or leave torch out (--no-torch)")
+    workers: list[Worker] = []
+
+    def told(worker: int, sample: Sample) -> None:
+        report(f"{sides[worker].name}: {sample.seconds:.3g} s" + ("" if sample.quiet else ", other programs were busy"))
+
+    with ExitStack() as stack:
+        for side in sides:
+            ours = {"ours": workers[0].facts} if workers else {}
+            workers.append(stack.enter_context(Worker(side.module, {**side.spec, **ours})))
+            report(f"{side.name}: first call {workers[-1].facts['first_seconds']:.1f} s")
+            check(side, workers[-1].facts, workers[0].facts)
+        taken = alternate(workers, samples, attempts or 4 * samples, told)
+    rows = []
+    for side, got, worker in zip(sides, taken, workers, strict=True):
+        items, first_seconds, platform, device = (worker.facts[name] for name in ("items", "first_seconds", "platform", "device"))
+        row = make_row(case, side.name, items, got, first_seconds, worker.memory_mib, platform, device)
+        flops, of_items = (workers[0].facts.get(name) for name in ("flops", "items"))
+        rows.append(replace(row, gflops=flops / of_items * row.per_second / 1e9) if flops else row)
+    return with_ratios(rows, allow_noise)

@@ -10,6 +10,7 @@ import numpy as np
 
 from audiojax.bench.harness import serve
 from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig
+from audiojax.nn.embed import sinusoidal_table
 from audiojax.papers.diffatr.inference import diffuse_scores
 from audiojax.sampling import initial_noise
 from audiojax.schedule import make_schedule
@@ -41,10 +42,11 @@ def prepare(spec: dict[str, Any]):
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, i), 0))(jnp.arange(n))  # draw 0 of query i
     arrays = {f"params/{layer}/{leaf}": value for layer, leaves in params.items() for leaf, value in leaves.items()}
     arrays |= {"queries": queries[:n], "gallery": gallery, "top": scores.top[:n], "noise": initial_noise(keys, (spec["top_m"],))}
-    arrays |= {"result": scores.x[:n, 0], "beta": schedule.beta}
+    arrays |= {"result": scores.x[:n, 0], "beta": schedule.beta, "table": sinusoidal_table(spec["steps"], spec["width"])}
     np.savez(spec["shared"], **{name: np.asarray(value) for name, value in arrays.items()})
     (device,) = scores.x.devices()
-    return call, {"first_seconds": first_seconds, "platform": device.platform, "device": device.device_kind}
+    where = {"platform": device.platform, "device": device.device_kind}
+    return call, {"first_seconds": first_seconds, "items": spec["queries"], **where}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Worker of the pair denoiser bench: the literal network in a plain PyTorch loop, eager, blocks of 64 queries. Imports no jax."""
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch.nn.functional import linear, relu, silu
 
 from audiojax.bench.harness import serve
-from audiojax.nn.embed import sinusoidal_table
+from audiojax.bench.torch_device import describe, device_for, finished
 
 BLOCK = 64
 
@@ -44,42 +45,23 @@ def sample(p, table, alpha_bar, queries, gallery, top, noise) -> torch.Tensor:
     return torch.cat(results)
 
 
-def device_for(platform: str) -> torch.device:
-    """The GPU where our side runs on one (`platform` "gpu") and torch has one too, else the CPU."""
-    return torch.device("cuda" if platform == "gpu" and torch.cuda.is_available() else "cpu")
-
-
-def describe(device: torch.device) -> dict[str, str]:
-    """The device as a bench row names it."""
-    if device.type == "cuda":
-        return {"platform": "gpu", "device": torch.cuda.get_device_name(device)}
-    return {"platform": device.type, "device": device.type}
-
-
 def prepare(spec: dict[str, Any]):
     """Loads what our worker wrote, runs once, and reports how far the result is from ours."""
     torch.set_float32_matmul_precision("highest")  # as on our side
     arrays = dict(np.load(spec["shared"]))
-    dtype, device = getattr(torch, spec["dtype"]), device_for(spec["platform"])
+    dtype, device = getattr(torch, spec["dtype"]), device_for(spec["ours"]["platform"])
     p = {name.removeprefix("params/"): torch.from_numpy(value) for name, value in arrays.items() if name.startswith("params/")}
     p = {name: (value.T.contiguous() if name.endswith("kernel") else value).to(device, dtype) for name, value in p.items()}
     alpha_bar = np.cumprod(1.0 - arrays["beta"].astype(np.float64)).tolist()
-    width = arrays["queries"].shape[1]
-    table = torch.from_numpy(sinusoidal_table(len(alpha_bar), width)).to(device, dtype)
-    queries, gallery = (torch.from_numpy(arrays[name]).to(device, dtype) for name in ("queries", "gallery"))
+    table, queries, gallery = (torch.from_numpy(arrays[name]).to(device, dtype) for name in ("table", "queries", "gallery"))
     top, noise = (torch.from_numpy(value).to(device) for value in (arrays["top"].astype(np.int64), arrays["noise"]))
 
-    def call():
-        result = sample(p, table, alpha_bar, queries, gallery, top, noise)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)  # the call has only queued its work
-        return result
-
+    call = finished(partial(sample, p, table, alpha_bar, queries, gallery, top, noise), device)
     start = time.perf_counter()
     result = call()
     first_seconds = time.perf_counter() - start
     difference = float(np.abs(result.cpu().numpy() - arrays["result"]).max())
-    return call, {"first_seconds": first_seconds, "difference": difference, **describe(device)}
+    return call, {"first_seconds": first_seconds, "items": len(queries), "difference": difference, **describe(device)}
 
 
 if __name__ == "__main__":

@@ -1,37 +1,42 @@
-"""`audiojax bench`: our kernels beside plain PyTorch on this machine, wins and losses alike, with compile time apart."""
+"""`audiojax bench`: our networks and kernels beside PyTorch on this machine, wins and losses alike, with compile time apart."""
 
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 
+from audiojax.bench import pair_denoiser, towers
 from audiojax.bench.harness import MIN_QUIET, Row
 from audiojax.cli.parsing import file_named, nearest, whole_number
-from audiojax.errors import UsageError
+from audiojax.errors import AudiojaxError, UsageError
 
-CASES = ("pair_denoiser",)
+CASES = ("pair_denoiser", *towers.CASES)
+GROUPS = {"llama": tuple(name for name in towers.CASES if name.startswith("llama_"))}
 EXAMPLES = """
 audiojax bench                                        # all cases at published size, beside torch where it is installed
+audiojax bench unet bert --torch-forms channels_last bfloat16
 audiojax bench pair_denoiser --queries 500 --no-torch
 audiojax bench --json bench.json --allow-noise        # ratios also on a busy machine, marked as noisy
+audiojax bench --small --allow-noise                  # whether everything runs here, in a few minutes
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"which to run: {', '.join(CASES)} (default: all)")
-    parser.add_argument("--queries", type=whole_number(1), default=5_000, metavar="N", help="queries a call (default: %(default)s)")
-    parser.add_argument("--steps", type=whole_number(1), default=50, metavar="K", help="diffusion steps (default: %(default)s)")
-    parser.add_argument("--width", type=whole_number(1), default=1_024, metavar="D", help="joint width (default: %(default)s)")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"which to run: {', '.join((*CASES, *GROUPS))} (default: all)")
+    parser.add_argument("--small", action="store_true", help="run every case at tiny size: a test of the bench, not of speed")
+    sizes = {"queries": "queries a call (5000)", "steps": "diffusion steps (50)", "width": "joint width (1024)"}
+    for name, text in (sizes | {"torch-queries": "queries a call of torch (200)"}).items():
+        parser.add_argument(f"--{name}", type=whole_number(1), metavar="N", help=f"of pair_denoiser: {text}")
     parser.add_argument(
-        "--torch-queries", type=whole_number(1), default=200, metavar="N", help="queries a call of torch (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--torch-dtypes",
+        "--torch-forms",
         nargs="+",
-        choices=("float32", "bfloat16"),
-        default=("float32",),
-        metavar="DTYPE",
-        help="float32, bfloat16 or both (default: float32; many CPUs take minutes for a call in bfloat16)",
+        choices=towers.FORMS,
+        default=(),
+        metavar="FORM",
+        help="rows beside torch eager in float32, for the cases that have them: channels_last, compile (both float32), bfloat16 "
+        "(eager; many CPUs take minutes for a call of pair_denoiser)",
     )
     parser.add_argument("--no-torch", action="store_true", help="time our side alone")
     parser.add_argument(
@@ -47,39 +52,63 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    for name in args.cases:
-        if name not in CASES:
-            raise UsageError(f"there is no bench '{name}'{nearest(name, CASES)} There is {', '.join(CASES)}")
-    from audiojax.bench import pair_denoiser
     from audiojax.report.tables import print_section, write_file
 
-    torch_dtypes = () if args.no_torch or not find_spec("torch") else tuple(args.torch_dtypes)
-    if not torch_dtypes and not args.no_torch:
+    names = chosen(args.cases)
+    forms = () if args.no_torch or not find_spec("torch") else tuple(dict.fromkeys(("eager", *args.torch_forms)))
+    if not forms and not args.no_torch:
         print('torch is not installed, so only our side is timed; pip install -e ".[parity]" brings it', file=sys.stderr)
-    rows = pair_denoiser.run(
-        queries=args.queries,
-        steps=args.steps,
-        width=args.width,
-        torch_queries=args.torch_queries,
-        torch_dtypes=torch_dtypes,
-        samples=args.samples,
-        allow_noise=args.allow_noise,
-        report=lambda line: print(line, file=sys.stderr, flush=True),
-    )
-    print_section(as_table(rows))
+    rows, failed = [], []
+    for name in names:
+        try:
+            made = [replace(row, case=f"{row.case} (small)") if args.small else row for row in measure(name, forms, args)]
+        except AudiojaxError as error:  # the others may work
+            print(f"{name}: {error}", file=sys.stderr)
+            failed.append(name)
+            continue
+        print_section(as_table(made))
+        rows += made
     for path in filter(None, (args.json, args.csv)):
         write_file(path, [row.as_dict() for row in rows])
+    if failed:
+        raise AudiojaxError(f"{len(failed)} of {len(names)} cases failed: {', '.join(failed)}; the reasons are above")
+
+
+def chosen(words: Sequence[str]) -> list[str]:
+    """The cases that are named, alone or as a group, each once; all where none is. UsageError for a name that there is not."""
+    for word in words:
+        if word not in CASES and word not in GROUPS:
+            raise UsageError(f"there is no bench '{word}'{nearest(word, (*CASES, *GROUPS))} There is {', '.join((*CASES, *GROUPS))}")
+    return list(dict.fromkeys(name for word in words or CASES for name in GROUPS.get(word, (word,))))
+
+
+def measure(name: str, forms: Sequence[str], args: Namespace) -> list[Row]:
+    """The rows of one case; what happens meanwhile goes to standard error."""
+
+    def report(line: str) -> None:
+        print(f"{name}: {line}", file=sys.stderr, flush=True)
+
+    if name == "pair_denoiser":
+        asked = {key: getattr(args, key) for key in ("queries", "steps", "width", "torch_queries") if getattr(args, key) is not None}
+        known, work = pair_denoiser.FORMS, partial(pair_denoiser.run, **(pair_denoiser.SMALL if args.small else {}) | asked)
+    else:
+        known, work = towers.CASES[name].forms, partial(towers.run, name, small=args.small)
+    if absent := [form for form in forms if form not in known]:
+        report(f"has no torch {', '.join(absent)}")
+    present = [form for form in forms if form in known]
+    return work(torch_forms=present, samples=args.samples, allow_noise=args.allow_noise, report=report)
 
 
 def as_table(rows: Sequence[Row]):
-    """The rows as a report table; the last column is our rate over theirs (above 1 we are faster), and the note names the devices."""
+    """The rows of a case as a report table; the last column is our rate over theirs (above 1 we are faster)."""
     from audiojax.report.sections import Table
 
-    columns = ("side", "items/s", "s a call", "fastest", "compile s", "MiB", "quiet", "we are ×")
+    columns = ("side", "items/s", "s a call", "fastest", "GFLOP/s", "compile s", "MiB", "quiet", "we are ×")
     lines = []
     for row in rows:
         ratio = "–" if row.ratio is None else f"{row.ratio:.3g}"
-        seconds = (f"{row.median:.3g}", f"{row.minimum:.3g}", f"{row.compile_seconds:.1f}")
+        gflops = "–" if row.gflops is None else f"{row.gflops:.3g}"
+        seconds = (f"{row.median:.3g}", f"{row.minimum:.3g}", gflops, f"{row.compile_seconds:.1f}")
         lines.append((row.side, f"{row.per_second:.4g}", *seconds, f"{row.memory_mib:.0f}", f"{row.quiet}/{row.samples}", ratio))
     notes = "\n".join(dict.fromkeys(f"{row.side}: {row.note}" for row in rows if row.note))
     devices = f"Ran on: {'; '.join(f'{row.side}: {row.device}' for row in rows)}."

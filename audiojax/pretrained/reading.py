@@ -82,8 +82,7 @@ class WeightFile(Mapping[str, np.ndarray]):
     def forget(self) -> None:
         """Lets go of the memory that holds what was read from the files; an array that is still in use reads it again."""
         for _, mapped in self._opened():
-            if hasattr(mapped, "madvise") and len(mapped):  # not on Windows
-                mapped.madvise(mmap.MADV_DONTNEED)
+            _forget(mapped)
 
     def close(self) -> None:
         """Lets go of the files; the last array that was taken from one ends its mapping."""
@@ -264,4 +263,11 @@ def _sha256(content: mmap.mmap, chunk: int = 2**24) -> str:
     with memoryview(content) as view:
         for start in range(0, len(view), chunk):
             digest.update(view[start : start + chunk])
+            _forget(content)  # else the whole file would stay in memory, beside the weights that were made of it
     return digest.hexdigest()
+
+
+def _forget(mapped: mmap.mmap) -> None:
+    """Gives the pages of a mapped file back; they are read again when they are looked at."""
+    if hasattr(mapped, "madvise"):  # not on Windows
+        mapped.madvise(mmap.MADV_DONTNEED)

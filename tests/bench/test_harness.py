@@ -110,6 +110,16 @@ def test_a_worker_that_stops_is_named():
         Worker("audiojax.bench.no_such_worker", {})
 
 
-def test_workers_of_other_frameworks_do_not_load_jax():
-    code = "import sys, audiojax.bench.harness, audiojax.nn.embed; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def loads_jax(*modules):
+    code = f"import sys, {', '.join(modules)}; print('jax' in sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "True"
+
+
+def test_what_workers_of_all_frameworks_share_does_not_load_jax():
+    assert not loads_jax("audiojax.bench.harness", "audiojax.bench.pair_denoiser", "audiojax.bench.towers")
+
+
+@pytest.mark.parity
+def test_the_torch_workers_do_not_load_jax():
+    pytest.importorskip("torch")
+    assert not loads_jax("audiojax.bench.pair_denoiser_torch", "audiojax.bench.towers_torch")

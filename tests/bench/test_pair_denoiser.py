@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax
 import pytest
 
-from audiojax.bench import pair_denoiser, pair_denoiser_jax
+from audiojax.bench import harness, pair_denoiser, pair_denoiser_jax
 from audiojax.bench.harness import Sample
 from audiojax.errors import UsageError
 from audiojax.papers.diffatr import inference
@@ -25,9 +25,9 @@ TOY = {
 
 def test_our_side_alone():
     lines = []
-    (row,) = pair_denoiser.run(**TOY, torch_dtypes=(), report=lines.append)
+    (row,) = pair_denoiser.run(**TOY, torch_forms=(), report=lines.append)
     assert lines[0].startswith("audiojax: first call ")
-    assert lines[1:] == [line for line in lines if line.startswith(f"audiojax: {row.median:.2f} s")]
+    assert lines[1:] == [line for line in lines if line.startswith(f"audiojax: {row.median:.3g} s")]
     assert row.side == "audiojax"
     assert row.items == 20
     assert row.samples == 1
@@ -41,8 +41,8 @@ def test_our_side_alone():
 @pytest.mark.parity
 def test_both_sides_do_the_same_maths():
     pytest.importorskip("torch")
-    rows = pair_denoiser.run(**TOY, torch_dtypes=("float32", "bfloat16"), allow_noise=True)
-    assert [row.side for row in rows] == ["audiojax", "torch eager float32", "torch eager bfloat16"]
+    rows = pair_denoiser.run(**TOY, torch_forms=("eager", "bfloat16"), allow_noise=True)
+    assert [row.side for row in rows] == ["audiojax", "torch eager", "torch bfloat16"]
     assert [row.items for row in rows] == [20, 7, 7]
     assert all(row.ratio > 0 for row in rows[1:])
     assert all(row.as_dict()["device"] == "cpu" for row in rows)
@@ -54,7 +54,7 @@ def test_both_sides_do_the_same_maths():
 )
 def test_torch_takes_a_gpu_where_ours_does(monkeypatch, ours, cuda, expected):
     torch = pytest.importorskip("torch")
-    from audiojax.bench.pair_denoiser_torch import describe, device_for
+    from audiojax.bench.torch_device import describe, device_for
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
@@ -76,7 +76,7 @@ def test_the_clock_stops_when_the_gpu_has_finished(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: log.append("synchronize"))
     monkeypatch.setattr(pair_denoiser_torch, "sample", lambda *args: log.append("sample") or sample(*args))
-    call, facts = pair_denoiser_torch.prepare({"shared": shared, "dtype": "float32", "platform": "gpu"})
+    call, facts = pair_denoiser_torch.prepare({"shared": shared, "dtype": "float32", "ours": {"platform": "gpu"}})
     call()
     assert log == ["sample", "synchronize"] * 2
     assert facts["device"] == "NVIDIA H100"
@@ -91,23 +91,26 @@ class FakeWorker:
 
     def __init__(self, module, spec):
         self.specs.append(spec)
-        self.facts = {"first_seconds": 1.0, "platform": "gpu", "device": "NVIDIA H100", "difference": 0.0}
+        self.facts = {"first_seconds": 1.0, "platform": "gpu", "device": "NVIDIA H100", "difference": 0.0, "items": 5}
         self.memory_mib = 1.0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
 
     def sample(self):
         FakeWorker.samples += 1
         return Sample(1.0, 0.5)
 
-    def close(self):
-        pass
-
 
 def test_torch_is_told_where_ours_runs_and_asked_often_enough(monkeypatch):
-    monkeypatch.setattr(pair_denoiser.importlib.util, "find_spec", lambda name: True)
-    monkeypatch.setattr(pair_denoiser, "Worker", FakeWorker)
+    monkeypatch.setattr(harness, "find_spec", lambda name: True)
+    monkeypatch.setattr(harness, "Worker", FakeWorker)
     FakeWorker.specs, FakeWorker.samples = [], 0
-    rows = pair_denoiser.run(torch_dtypes=("float32",), samples=20)
-    assert FakeWorker.specs[1]["platform"] == "gpu"
+    rows = pair_denoiser.run(samples=20)
+    assert FakeWorker.specs[1]["ours"]["platform"] == "gpu"
     assert [(row.platform, row.device) for row in rows] == [("gpu", "NVIDIA H100")] * 2
     assert FakeWorker.samples == 2 * 80  # none was quiet
 
@@ -126,6 +129,6 @@ def test_our_side_takes_no_tf32(monkeypatch, tmp_path):
 
 
 def test_without_torch_the_way_out_is_named(monkeypatch):
-    monkeypatch.setattr(pair_denoiser.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(harness, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"audiojax\[parity\]"):
         pair_denoiser.run(**TOY)

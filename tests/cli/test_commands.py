@@ -165,7 +165,7 @@ def test_bench_shows_wins_losses_and_refused_ratios(audiojax, monkeypatch, tmp_p
     code, out, _ = audiojax("bench", "pair_denoiser", "--queries", "500", "--no-torch", "--csv", str(tmp_path / "b.csv"))
     assert code == 0
     assert asked[0]["queries"] == 500
-    assert asked[0]["torch_dtypes"] == ()
+    assert list(asked[0]["torch_forms"]) == []
     shown = {
         line.split()[0] + line.split()[2]: line.split()
         for line in out.splitlines()

@@ -4,6 +4,7 @@ import argparse
 import collections
 import hashlib
 import json
+import mmap
 import struct
 import subprocess
 import sys
@@ -221,6 +222,18 @@ def test_a_sharded_folder_is_one_file(tmp_path, kind):
         index.write_text(text)
         with pytest.raises(WeightFileError, match=r"header|weight_map"):
             open_weights(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="counts pages as Linux does")
+def test_the_digest_leaves_no_file_in_memory(tmp_path):
+    def mapped_bytes():
+        return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE
+
+    save_file({"w": np.zeros(2**24, np.float32)}, tmp_path / "w.safetensors")
+    with open_weights(tmp_path / "w.safetensors") as weights:
+        before = mapped_bytes()
+        weights.digest()
+        assert mapped_bytes() - before < 2**24  # of the file's 2**26
 
 
 def test_a_folder_stands_for_the_best_file_in_it(tmp_path):

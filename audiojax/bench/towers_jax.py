@@ -1,0 +1,180 @@
+"""Worker of the bench of towers: our modules, with weights from one NumPy generator; the network is compiled, never initialised."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from audiojax.audio import spectral
+from audiojax.bench.harness import serve
+from audiojax.encoders import bert, clap, panns, t5
+from audiojax.models import hifigan, llama, unet, vae
+from audiojax.models.decoding import Decoding
+from audiojax.models.llama_generation import generate
+from audiojax.typing import Array
+
+
+class Built(NamedTuple):
+    """A case ready to run.
+
+    Attributes:
+      function: of `inputs`, jitted; returns one array.
+      inputs: weights among them.
+      items: that a call handles.
+      costs: (times, function, inputs) of what a call does; a compiler counts the body of a loop once.
+    """
+
+    function: Callable[..., Array]
+    inputs: tuple[Any, ...]
+    items: int
+    costs: tuple[tuple[int, Callable[..., Any], tuple[Any, ...]], ...]
+
+
+def fill(rng: np.random.Generator, shapes: Any) -> Any:
+    """Float32 weights of these shapes on the device: kernels keep the size of what they multiply, biases are small, variances positive."""
+
+    def leaf(path: Any, shape: jax.ShapeDtypeStruct) -> Array:
+        draw, kind = rng.standard_normal(shape.shape, np.float32), path[-1].key
+        if kind == "kernel":
+            draw *= np.prod(shape.shape[:-1]) ** -0.5
+        elif kind in ("scale", "var"):
+            draw = 1 + 0.1 * np.abs(draw)
+        else:
+            draw *= 0.1
+        return jnp.asarray(draw)
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def apply(rng: np.random.Generator, module: nn.Module, inputs: tuple[Any, ...], pick: Callable[[Any], Array], **options: Any) -> Built:
+    """A module's forward pass, of which `pick` chooses one output; items are rows of the first input."""
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *inputs, train=False, **options))
+    function = jax.jit(lambda variables, *inputs: pick(module.apply(variables, *inputs, train=False, **options)))
+    everything = (fill(rng, shapes), *inputs)
+    return Built(function, everything, len(inputs[0]), ((1, function, everything),))
+
+
+def normal(rng: np.random.Generator, *shape: int) -> Array:
+    """Unit normal numbers."""
+    return jnp.asarray(rng.standard_normal(shape, np.float32))
+
+
+def ids(rng: np.random.Generator, shape: tuple[int, ...], vocab_size: int) -> tuple[Array, Array]:
+    """Token ids without padding, and their mask."""
+    return jnp.asarray(rng.integers(2, vocab_size, shape), jnp.int32), jnp.ones(shape, bool)
+
+
+def make_unet(rng, config, shape):
+    inputs = (normal(rng, *shape), jnp.full(shape[0], 500, jnp.int32), normal(rng, shape[0], config.class_width))
+    return apply(rng, unet.UNet(config), inputs, lambda out: out)
+
+
+def make_vae_decode(rng, config, shape):
+    return apply(rng, vae.AutoencoderKl(config), (normal(rng, *shape),), lambda out: out, method="decode")
+
+
+def make_hifigan(rng, config, shape):
+    return apply(rng, hifigan.HifiGan(config), (normal(rng, *shape),), lambda out: out)
+
+
+def make_clap_audio(rng, config, shape):
+    return apply(rng, clap.ClapAudio(config), (normal(rng, shape[0], 1, *shape[1:]),), lambda out: out.features)
+
+
+def make_clap_text(rng, config, shape):
+    return apply(rng, clap.ClapText(config), ids(rng, shape, config.text.vocab_size), lambda out: out.features)
+
+
+def make_bert(rng, config, shape):
+    return apply(rng, bert.BertEncoder(config), ids(rng, shape, config.vocab_size), lambda out: out.tokens)
+
+
+def make_t5(rng, config, shape):
+    return apply(rng, t5.T5Encoder(config), ids(rng, shape, config.vocab_size), lambda out: out)
+
+
+def make_cnn14(rng, config, shape):
+    return apply(rng, panns.Panns(config), (normal(rng, *shape),), lambda out: out.clipwise)
+
+
+def make_log_mel(rng, config, shape):
+    spectral.filter_bank(config)  # imports librosa, which is no part of the first call
+    function = jax.jit(partial(spectral.log_mel, config=config))
+    waveform = 0.1 * normal(rng, *shape)
+    return Built(function, (waveform,), shape[0], ((shape[0], function, (waveform[:1],)),))
+
+
+def make_llama(rng, config, shape):
+    rows, prompt, new = shape
+    module, (tokens, mask) = llama.Llama(config), ids(rng, (rows, prompt), config.vocab_size)
+    variables = fill(rng, jax.eval_shape(lambda: module.init(jax.random.key(0), tokens, mask, train=False)))
+    decoding = Decoding(max_new_tokens=new)
+
+    def prefill(variables, tokens, mask):
+        embeds = module.apply(variables, tokens, method="embed")
+        return module.apply(variables, embeds, mask, new - 1, method="prefill")
+
+    _, cache = jax.eval_shape(prefill, variables, tokens, mask)
+    step = jax.jit(partial(module.apply, method="step"))
+    costs = ((1, jax.jit(prefill), (variables, tokens, mask)), (new - 1, step, (variables, tokens[:, 0], cache, jnp.int32(prompt))))
+    function = jax.jit(lambda variables, *inputs: generate(module, variables, *inputs, decoding).tokens)
+    return Built(function, (variables, tokens, mask), rows * new, costs)
+
+
+NETWORKS: Mapping[str, tuple[Callable[..., Built], Mapping[str, Any]]] = {
+    "unet": (make_unet, unet.PRESETS),
+    "vae_decode": (make_vae_decode, vae.PRESETS),
+    "hifigan": (make_hifigan, hifigan.PRESETS),
+    "clap_audio": (make_clap_audio, clap.PRESETS),
+    "clap_text": (make_clap_text, clap.PRESETS),
+    "bert": (make_bert, bert.PRESETS),
+    "t5": (make_t5, t5.PRESETS),
+    "cnn14": (make_cnn14, panns.PRESETS["cnn14"]),
+    "log_mel": (make_log_mel, spectral.PRESETS),
+    "llama": (make_llama, llama.PRESETS),
+}
+
+
+def build(spec: dict[str, Any]) -> tuple[Any, Built]:
+    """(config, network) of a spec, see `towers.run`."""
+    make, presets = NETWORKS[spec["network"]]
+    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in spec["changes"].items()}
+    config = replace(presets[spec["preset"]], **changes)
+    return config, make(np.random.default_rng(0), config, tuple(spec["shape"]))
+
+
+def operations(function: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
+    """Floating-point operations of a call, as XLA counts them before it optimises; 0 where the platform does not tell."""
+    return (function.lower(*inputs).cost_analysis() or {}).get("flops", 0.0)
+
+
+@jax.default_matmul_precision("highest")  # a GPU would take TF32 by itself
+def prepare(spec: dict[str, Any]):
+    """Builds the network of a spec and makes the first call, which compiles."""
+    config, built = build(spec)
+    jax.block_until_ready(built.inputs)
+
+    def call():
+        return jax.block_until_ready(compiled(*built.inputs))
+
+    start = time.perf_counter()
+    compiled = built.function.lower(*built.inputs).compile()
+    result = call()
+    first_seconds = time.perf_counter() - start
+    flops = sum(times * operations(function, inputs) for times, function, inputs in built.costs)
+    (device,) = result.devices()
+    facts = {"first_seconds": first_seconds, "platform": device.platform, "device": device.device_kind, "items": built.items}
+    facts |= {"flops": flops, "config": asdict(config), "shape": result.shape, "finite": bool(jnp.all(jnp.isfinite(result)))}
+    return call, facts
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch's worker needs room on the same GPU
+    serve(prepare)
