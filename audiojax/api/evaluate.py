@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from audiojax.api.data import data_name, open_split
-from audiojax.api.find import Finder, load
+from audiojax.api.find import Finder, load_finder
 from audiojax.data.soundworld import oracle
 from audiojax.data.soundworld.scenes import Scene
 from audiojax.errors import UsageError
@@ -74,7 +74,7 @@ def evaluate(
     """
     require_one_process("evaluate")
     workdir = Path(workdir).expanduser()
-    finder = load(workdir)
+    finder = load_finder(workdir)
     trained_on, data, other = finder.config["data"], finder.config["data"], None
     if data_dir is not None:
         if domain:

@@ -19,8 +19,10 @@ from audiojax.errors import UsageError
 from audiojax.folders import cache_home
 from audiojax.index.embeddings import FolderEmbeddings, embed_folder
 from audiojax.papers import diffatr
+from audiojax.papers.towers import open_tower
 from audiojax.text.normalise import clean_query
 from audiojax.text.tokenizer import Tokenizer
+from audiojax.towers.base import Tower
 from audiojax.trainer.evaluate import predict_all
 from audiojax.trainer.export import Exported, load_export
 from audiojax.trainer.layout import make_layout, wrap_predict
@@ -45,18 +47,39 @@ class Hit:
     cosine: float
 
 
-def load(path: str | os.PathLike) -> "Finder":
-    """The finished model of a run directory, or an exported folder, ready to search.
+def load(path: str | os.PathLike) -> "Finder | Tower":
+    """The finished model of a run directory, or an exported folder: a `Finder` that searches, or a tower of audiojax.towers that encodes.
 
     Raises:
-      UsageError: there is no finished model at `path`, or it is of a kind that does not search.
+      UsageError: there is no finished model at `path`, or it is of a kind that this audiojax does not know.
       AudiojaxError: its weights cannot be read.
     """
     folder = final_folder(path)
     model = load_export(folder)
-    if model.config.paper != "diffatr":
+    opener = OPENERS.get(model.config.paper)
+    if opener is None:
         raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
-    return Finder(model)
+    return opener(model, folder)
+
+
+def load_finder(path: str | os.PathLike) -> "Finder":
+    """What `load` gives, where that searches.
+
+    Raises:
+      UsageError: as `load`, or the model does not search.
+    """
+    finder = load(path)
+    if not isinstance(finder, Finder):
+        raise UsageError(f"{path}: holds a {type(finder).__name__}, which does not search; `audiojax towers` trains and evaluates towers")
+    return finder
+
+
+def model_digest(config_text: str, *trees: Any) -> str:
+    """Hash of a config and of the weights in some trees."""
+    digest = hashlib.blake2b(config_text.encode(), digest_size=16)
+    for leaf in jax.tree.leaves(trees):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 class Finder:
@@ -83,10 +106,7 @@ class Finder:
     @cached_property
     def model_id(self) -> str:
         """Hash of the dual encoder's weights and of the config: what an embedding depends on."""
-        digest = hashlib.blake2b(self._config_text.encode(), digest_size=16)
-        for leaf in jax.tree.leaves((self.params["dual"], self.model_state)):
-            digest.update(np.ascontiguousarray(leaf).tobytes())
-        return digest.hexdigest()
+        return model_digest(self._config_text, self.params["dual"], self.model_state)
 
     @property
     def sample_rate(self) -> int:
@@ -176,3 +196,12 @@ class Finder:
             return self.settings.dual.apply({"params": params["dual"], **model_state}, waveform, method="encode_audio")
 
         return jax.jit(encode, in_shardings=(None, None, self._layout.batch_sharding), out_shardings=self._layout.replicated)
+
+
+def _open_tower(model: Exported, folder: Path) -> Tower:
+    digest = model_digest(config_to_json(model.config), model.params, model.model_state)
+    params, model_state = jax.device_put((model.params, model.model_state))
+    return open_tower(to_dict(model.config), params, model_state, Tokenizer.load(model.tokenizer), source=folder, digest=digest)
+
+
+OPENERS = {"diffatr": lambda model, folder: Finder(model), "towers": _open_tower}

@@ -68,9 +68,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
         console.print(f"{shown(workdir)}: finished before; nothing is left to do", soft_wrap=True, highlight=False, markup=False)
         return workdir / "final"
     _check_values(paper, plain)
-    train_source, val_source = _open_together(plain["data"], progress)
+    train_source, val_source, text_source = _open_together(plain, progress)
     captions_of_each(val_source)  # not equally many is said now, not at the first evaluation
-    tokenizer = make_tokenizer(plain, train_source, stored=workdir / "tokenizer")
+    tokenizer = make_tokenizer(plain, text_source, stored=workdir / "tokenizer")
     transform = make_transform(plain["data"], tokenizer)
     example = example_rows(plain, train_source, transform)
     stages = [(paper.make_task(plain, name, vocab_size=tokenizer.vocab_size), _phase(plain, name)) for name in plain["phases"]]
@@ -198,13 +198,20 @@ def _check_values(paper: Paper, config: Mapping[str, Any]) -> None:
     paper.check(config)
 
 
-def _open_together(data: Mapping[str, Any], progress: bool) -> list[Any]:
-    """The training and validation records; of several processes the first builds what is not there yet, and the others wait for it."""
+def _open_together(config: Mapping[str, Any], progress: bool) -> list[Any]:
+    """The records of training, of validation, and those whose captions the tokenizer learns.
+
+    Of several processes the first builds what is not there yet, and the others wait for it.
+    """
+    data = config["data"]
+    split, domain = data.get("train_split", "train"), config["tokenizer"].get("domain") or data["domain"]
     first = jax.process_index() == 0
     if not first:
         distributed.wait_for_all("data built", PREPARATION)
     try:
-        return [open_split(data, split, progress=progress) for split in (data.get("train_split", "train"), "val")]
+        train_source, val_source = (open_split(data, name, progress=progress) for name in (split, "val"))
+        same = domain == data["domain"]
+        return [train_source, val_source, train_source if same else open_split({**data, "domain": domain}, split, progress=progress)]
     finally:
         if first:  # also when it failed: what the first one could not do, the others try, and say so
             distributed.wait_for_all("data built", PREPARATION)

@@ -19,6 +19,7 @@ COMMANDS = {
     "search": "rank a folder of sound files by how well they fit a description",
     "export": "write the parameters and config that audiojax.load opens",
     "sweep": "train a grid of settings over several seeds and compare them",
+    "towers": "train the small towers of SoundWorld that the papers start from, and measure them",
     "data": "build the synthetic SoundWorld set, or write its listening sheet",
     "bench": "time our kernels beside plain PyTorch on this machine",
     "doctor": "show what is installed, which devices there are, and what is missing",

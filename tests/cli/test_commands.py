@@ -53,7 +53,7 @@ class Finder:
 
 
 def test_search_prints_a_table_and_writes_files(audiojax, calls, tmp_path):
-    loaded = calls("load", Finder(tmp_path, [BadAudio(str(tmp_path / "c.wav"), Reason.EMPTY, "0 bytes")]))
+    loaded = calls("load_finder", Finder(tmp_path, [BadAudio(str(tmp_path / "c.wav"), Reason.EMPTY, "0 bytes")]))
     words = ["--audio", str(tmp_path), "--model", "m", "-k", "2", "--json", f"{tmp_path}/h.json", "--csv", f"{tmp_path}/h.csv"]
     code, out, err = audiojax("search", "rain [soft]", *words)
     assert code == 0
@@ -74,7 +74,7 @@ def test_search_shows_names_that_are_not_utf_8(audiojax, calls, tmp_path):
     finder.names = tuple(map(os.fsdecode, (b"T\xfcrklingel.wav", b"M\xf6we.wav")))
     for name in finder.names:
         (tmp_path / name).write_bytes(wav_bytes(bytes(16_000 * 2 * 4)))
-    calls("load", finder)
+    calls("load_finder", finder)
     page = os.fsdecode(os.fsencode(tmp_path) + b"/T\xfcr.html")
     words = ["--audio", str(tmp_path), "--model", "m", "-k", "2", "--json", f"{tmp_path}/h.json", "--csv", f"{tmp_path}/h.csv"]
     code, out, err = audiojax("search", "rain [soft]", *words, "--html", page)
