@@ -5,7 +5,8 @@ A text of words w between its special tokens [CLS] and [SEP], with two spans cut
   input   [CLS] w w <0> w w w <1> w [SEP]
   target  <0> w w <1> w [SEP]
 
-15 % of the words go, in spans of 3 on average; spans do not touch, and the first word always stays. Sentinel <k> is the id
+15 % of the words go, in spans of 3 on average, which do not touch. T5 keeps its first word and cuts its last one out; captions are short
+enough for that to show, so here both ends may go either way. Sentinel <k> is the id
 `vocab_size` + k, beyond the tokenizer's last one, so that a word table needs `vocab_size` + `sentinels(length)` rows. Padding and the end
 of the target are the tokenizer's own [PAD] and [SEP]. Everything has a static shape and runs on the device.
 """
@@ -42,7 +43,7 @@ def span_counts(length: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n
     """(words that are cut out, spans that they form) of texts of 0, 1, ..., `length` words; both 0 below two words."""
     numbers = np.arange(length + 1)
     cut = np.minimum(np.maximum(numbers - 1, 0), np.maximum(1, np.round(SHARE * numbers))).astype(np.int32)
-    spans = np.minimum(np.maximum(1, np.round(cut / SPAN)), np.minimum(cut, numbers - cut)).astype(np.int32)
+    spans = np.minimum(np.maximum(1, np.round(cut / SPAN)), np.minimum(cut, numbers - cut + 1)).astype(np.int32)
     return cut, spans
 
 
@@ -74,14 +75,15 @@ def corrupt_spans(keys: Shaped[Array, "b"], ids: Int[Array, "b l"], mask: Bool[A
         words = jnp.maximum(jnp.sum(mask) - 2, 0)
         cut, count = cuts[words], spans[words]
         cut_key, kept_key = jax.random.split(key)
-        lengths = jnp.stack([parts(kept_key, words - cut, count, length, most), parts(cut_key, cut, count, length, most)], axis=1)
-        run = jnp.searchsorted(jnp.cumsum(lengths.reshape(-1)), place - 1, side="right")  # kept, cut, kept, cut, ... from the first word
-        noise = (place >= 1) & (place <= words) & (run % 2 == 1) & (run < 2 * count)
+        kept = parts(kept_key, words - cut + 2, count + 1, length + 2, most + 1)
+        kept = kept.at[0].add(-1).at[count].add(-1)  # the first and the last may be empty
+        runs = jnp.stack([kept, parts(cut_key, cut, count, length + 2, most + 1)], axis=1).reshape(-1)  # kept, cut, kept, cut, ...
+        run = jnp.searchsorted(jnp.cumsum(runs), place - 1, side="right")
+        noise = (place >= 1) & (place <= words) & (run % 2 == 1)
         first = noise & ~jnp.roll(noise, 1)
         span = run // 2  # number of the span
-        kept = mask & (~noise | first)
         inputs = jnp.where(first, vocab_size + span, ids)
-        packed, input_mask = pack(inputs, kept, length)
+        packed, input_mask = pack(inputs, mask & (~noise | first), length)
 
         spot = jnp.where(noise, jnp.cumsum(noise) + span, target_size)  # the k-th cut word stands behind its sentinel and those before
         targets = jnp.full(target_size, PAD, ids.dtype)
