@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audiojax.config import config_from_json, config_to_json, installed_configs, load_config, to_dict
-from audiojax.papers import TASKS
+from audiojax.papers import PAPERS
 from audiojax.trainer.layout import make_layout, put_batch, shardings_of, wrap_step
 from audiojax.trainer.optim import make_optimizer
 from audiojax.trainer.settings import make_phase
@@ -17,6 +17,7 @@ TRUNKS = {"cnn14": 75_477_440, "resnet38": 68_507_072}
 BERT_BASE = 109_482_240 - 768 * 769  # without the pooler
 AUDIO_HEAD = 2048 * 2048 + 2048 + 2048 * 1024 + 1024
 TEXT_HEAD = 768 * 2048 + 2048 + 2048 * 1024 + 1024
+TOWERS = [f"towers/soundworld:{name},base" for name in ("clap,field", "audiomae", "beats", "bert", "t5", "tagger")]
 DENOISER = 10 * 1024**2 + 7 * 1024 + 1
 
 
@@ -34,20 +35,22 @@ def shapes(rows, samples, tokens):
     }
 
 
-@pytest.mark.parametrize("name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative"])
+@pytest.mark.parametrize("name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative", *TOWERS])
 def test_every_config_loads_and_keeps_its_values_as_json(name):
     config = load_config(name)
     assert to_dict(config_from_json(config_to_json(config))) == to_dict(config)
     for phase in config.phases:
         made = phase_of(to_dict(config), phase)
-        params = jax.eval_shape(TASKS[config.paper](to_dict(config), phase, vocab_size=100).init, jax.random.key(0), shapes(1, 64_000, 8))
+        params = jax.eval_shape(
+            PAPERS[config.paper].make_task(to_dict(config), phase, vocab_size=100).init, jax.random.key(0), shapes(1, 64_000, 8)
+        )
         make_optimizer(made.groups, params["params"], made.steps)
 
 
 @pytest.mark.parametrize(("name", "audio"), [("diffatr/audiocaps", "cnn14"), ("diffatr/clotho:resnet38", "resnet38")])
 def test_published_sizes(name, audio):
     config = to_dict(load_config(name))
-    task = TASKS["diffatr"](config, "hybrid", vocab_size=30_522)
+    task = PAPERS["diffatr"].make_task(config, "hybrid", vocab_size=30_522)
     params = jax.eval_shape(task.init, jax.random.key(0), shapes(1, 320_000, 48))["params"]
     count = {key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in params.items()}
     assert count == {"dual": TRUNKS[audio] + BERT_BASE + AUDIO_HEAD + TEXT_HEAD, "denoiser_t2a": DENOISER, "denoiser_a2t": DENOISER}
@@ -58,7 +61,11 @@ def test_a_step_at_published_size_on_eight_devices():
     """On clips of 1.2 s; parameters, moments and gradients are split over fsdp = 4 and tensor = 2."""
     mesh = (1, 4, 2)
     config = to_dict(load_config("diffatr/audiocaps", [f"mesh={mesh}", "parallel=mesh", "model.dtype=float32"]))
-    task, phase, layout = TASKS["diffatr"](config, "hybrid", vocab_size=30_522), phase_of(config, "hybrid"), make_layout("mesh", mesh)
+    task, phase, layout = (
+        PAPERS["diffatr"].make_task(config, "hybrid", vocab_size=30_522),
+        phase_of(config, "hybrid"),
+        make_layout("mesh", mesh),
+    )
     rng = np.random.default_rng(0)
     batch = {
         "waveform": rng.normal(size=(8, 38_400)).astype(np.float32) * 0.1,
@@ -89,7 +96,7 @@ def test_a_step_at_published_size_on_eight_devices():
 def test_a_step_at_published_size_lowers_under_pmap():
     """Whole clips of 30 s, batch 24 over 8 devices; eight copies of the state would not fit a small machine, so it is not run."""
     config = to_dict(load_config("diffatr/clotho:resnet38"))
-    task, phase = TASKS["diffatr"](config, "hybrid", vocab_size=30_522), phase_of(config, "hybrid")
+    task, phase = PAPERS["diffatr"].make_task(config, "hybrid", vocab_size=30_522), phase_of(config, "hybrid")
     batch = shapes(3, 960_000, 48)
     abstract = jax.eval_shape(task.init, jax.random.key(0), batch)
     optimizer = make_optimizer(phase.groups, abstract["params"], phase.steps)
