@@ -195,3 +195,15 @@ def test_soundworld_is_built_once(audiojax, tmp_path):
     assert before
     assert audiojax(*words)[1] == out
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_towers_prints_the_table_and_where_it_lies(audiojax, calls, tmp_path):
+    found = SimpleNamespace(
+        sections=[Table("Towers", ("tower", "value"), [("bert", "35 %")])], table=tmp_path / "t.csv", report=tmp_path / "r"
+    )
+    asked = calls("train_towers", found)
+    code, out, _ = audiojax("towers", "--size", "base", "--only", "bert", "t5", "--domain", "field", "--workdir", "w", "--quiet")
+    assert code == 0
+    assert asked == [(("w",), {"size": "base", "only": ["bert", "t5"], "domain": "field", "progress": False})]
+    assert "35 %" in out
+    assert out.splitlines()[-2:] == [str(tmp_path / "t.csv"), str(tmp_path / "r")]
