@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
-from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
 from audiojax.data.pipeline import captions_of_each
 from audiojax.errors import UsageError
@@ -69,7 +68,6 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
         console.print(f"{shown(workdir)}: finished before; nothing is left to do", soft_wrap=True, highlight=False, markup=False)
         return workdir / "final"
     _check_values(paper, plain)
-    plain, start = _start(paper, plain)
     train_source, val_source, text_source = _open_together(plain, progress)
     captions_of_each(val_source)  # not equally many is said now, not at the first evaluation
     tokenizer = make_tokenizer(plain, text_source, stored=workdir / "tokenizer")
@@ -93,8 +91,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
             train_data=lambda step, size=phase.batch_size: training_stream(plain, train_source, transform, size, step),
             eval_data=eval_data,
             init_batch=example,
-            init_params=result.params if result else start.get("params"),
-            init_model_state=result.model_state if result else start.get("model_state"),
+            init_params=result.params if result else None,
+            init_model_state=result.model_state if result else None,
             on_eval=lambda step, predictions, writer: log_examples(val_source, step, predictions, writer),
             console=console,
         )
@@ -116,6 +114,19 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
     return export_model(
         out, params=model.params, model_state=model.model_state, config=model.config, tokenizer=model.tokenizer, card=model.card
     )
+
+
+def final_folder(path: str | os.PathLike) -> Path:
+    """The folder of the finished model at `path`, which is a run directory or such a folder itself."""
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such folder; train a model with `audiojax train`, or `audiojax demo` for a first one")
+    for folder in (path / "final", path):
+        if (folder / "card.json").is_file():
+            return folder
+    if (path / "config.json").is_file():
+        raise UsageError(f"{path}: the run is not finished; `audiojax train` with the same --config and --workdir goes on")
+    raise UsageError(f"{path}: holds no audiojax model (neither final/ nor card.json)")
 
 
 def log_examples(source: Any, step: int, predictions: Mapping[str, np.ndarray], writer: Writer) -> None:
@@ -187,27 +198,6 @@ def _check_values(paper: Paper, config: Mapping[str, Any]) -> None:
     paper.check(config)
 
 
-def _start(paper: Paper, config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """(the config with the tokenizer of its text tower, what the first phase starts from), where its `init` section names runs of towers.
-
-    Raises:
-      UsageError: a run is missing, or is none of a tower that the paper takes.
-    """
-    runs = {name: folder for name, folder in config.get("init", {}).items() if folder}
-    if not runs:
-        return config, {}
-    for name, folder in runs.items():
-        if not Path(folder).expanduser().is_dir():
-            raise UsageError(
-                f"config key 'init.{name}': {folder} does not exist; `audiojax towers` trains the towers, in runs/towers by default"
-            )
-    start = paper.start({name: open_tower_run(final_folder(folder)) for name, folder in runs.items()})
-    if "text" in runs:
-        tokenizer = str(final_folder(runs["text"]) / "tokenizer")
-        config = {**config, "tokenizer": {**config["tokenizer"], "folder": tokenizer}}
-    return config, start
-
-
 def _open_together(config: Mapping[str, Any], progress: bool) -> list[Any]:
     """The records of training, of validation, and those whose captions the tokenizer learns.
 
@@ -220,7 +210,7 @@ def _open_together(config: Mapping[str, Any], progress: bool) -> list[Any]:
         distributed.wait_for_all("data built", PREPARATION)
     try:
         train_source, val_source = (open_split(data, name, progress=progress) for name in (split, "val"))
-        same = domain == data["domain"] or config["tokenizer"].get("folder")
+        same = domain == data["domain"]
         return [train_source, val_source, train_source if same else open_split({**data, "domain": domain}, split, progress=progress)]
     finally:
         if first:  # also when it failed: what the first one could not do, the others try, and say so

@@ -7,7 +7,6 @@ from typing import Any
 from jax.sharding import PartitionSpec
 
 from audiojax.errors import UsageError
-from audiojax.towers.base import Tower
 from audiojax.typing import Array, Batch, Key, Params
 
 
@@ -50,7 +49,6 @@ class Paper:
       phases: that a config may name, each a task of its own.
       make_task: (config, phase, *, vocab_size) -> Task.
       check: raises UsageError for values of a config that would otherwise fail in the middle of a run.
-      start: {"audio": tower, "text": tower} or one of them -> {"params": ..., and "model_state": ...}, where the first phase starts.
       finish: (config, params, predictions of the validation split, key, *, vocab_size) -> the config with what is chosen on validation.
     """
 
@@ -58,7 +56,6 @@ class Paper:
     make_task: Callable[..., Task]
     check: Callable[[Mapping[str, Any]], None] = _nothing
     finish: Callable[..., dict[str, Any]] | None = None
-    start: Callable[[Mapping[str, Tower]], Mapping[str, Any]] | None = None
 
 
 def choice(key: str, value: str, allowed: Collection[str]) -> str:

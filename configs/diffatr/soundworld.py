@@ -13,12 +13,11 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "mini") -> ConfigDict:
-    """arg: mini | base | debug; after commas generative (the generation loss alone: routing off, M = all), towers (trained beforehand)."""
+    """arg: mini | base | debug, with ",generative" after it for the generation loss alone (routing off, M = all)."""
     words = arg.split(",")
-    sizes = [word for word in words if word not in ("generative", "towers")]
-    size = sizes[0] if sizes else "mini"
-    if size not in ("mini", "base", "debug") or len(sizes) > 1:
-        raise ValueError(f"argument '{arg}': takes mini, base or debug, and generative or towers after commas")
+    size = next((word for word in words if word != "generative"), "mini")
+    if size not in ("mini", "base", "debug") or len(set(words) - {"generative"}) > 1:
+        raise ValueError(f"argument '{arg}': takes mini, base or debug, and generative after a comma")
     config = ConfigDict()
     config.paper = "diffatr"
     config.seed = 20
@@ -97,9 +96,6 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.contrastive.groups = ConfigDict({"encoders": encoders})
     config.hybrid = ConfigDict({"batch_size": 32, "trainable": ".*", "steps": steps[1]})
     config.hybrid.groups = ConfigDict({"encoders": dict(encoders, lr=1e-4), "denoisers": denoisers})
-
-    if "towers" in words:  # runs of `audiojax towers`; "" = fresh weights
-        config.init = ConfigDict({"audio": "runs/towers/tagger", "text": "runs/towers/bert"})
 
     if "generative" in words:  # one phase, encoders trained by the generation loss alone, every candidate diffused
         config.phases = ("hybrid",)

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,9 +13,8 @@ from audiojax.api.data import make_tokenizer
 from audiojax.api.towers import most_frequent_token, retrieval_metrics, training_minutes, word_metric
 from audiojax.api.train import _open_together
 from audiojax.config import load_config, to_dict
-from audiojax.encoders import bert, panns
+from audiojax.encoders import bert
 from audiojax.encoders.bert import BertConfig
-from audiojax.encoders.panns import PannsConfig
 from audiojax.errors import UsageError
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.clap import ClapTower
@@ -66,34 +64,6 @@ def test_finished_towers_are_kept(text_tower):
     before = {path: path.stat().st_mtime_ns for path in (folder / "bert").rglob("*") if path.is_file()}
     assert [row["metric"] for row in train(folder, "bert").rows] == [row["metric"] for row in found.rows]
     assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
-@pytest.mark.slow
-def test_a_paper_starts_from_trained_towers(text_tower, tmp_path):
-    """At a learning rate of 0 the text tower stays what it was; words have the numbers that it knows."""
-    folder, _ = text_tower
-    still = [f"{phase}.groups.{group}.lr=0.0" for phase, group in (("contrastive", "encoders"), ("hybrid", "encoders"))]
-    overrides = (*WORLD, *still, "init.audio=", f"init.text={folder / 'bert'}", "phases=('contrastive',)", "contrastive.batch_size=8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(panns.PRESETS["cnn14"], "tiny", PannsConfig(channels=(2, 4), input_pool=(8, 8), sample_rate=16_000))
-        audiojax.train(load_config("diffatr/soundworld:debug,towers", overrides), tmp_path / "run", progress=False)
-        finder = audiojax.load(tmp_path / "run")
-    ours, theirs = finder.params["dual"]["text_tower"], audiojax.load(folder / "bert").params["params"]
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert finder.tokenizer.backend.get_vocab() == Tokenizer.load(folder / "bert" / "tokenizer").backend.get_vocab()
-
-
-def test_runs_to_start_from_are_checked(text_tower, tmp_path):
-    folder, _ = text_tower
-    for override, words in (
-        ("init.text=nowhere", "'init.text': nowhere does not exist; `audiojax towers` trains"),
-        (f"init.audio={folder / 'bert'}", "'init.audio': .* holds a BertEncoder, and a CNN14 is needed"),
-    ):
-        config = load_config("diffatr/soundworld:debug,towers", (*WORLD, "init.audio=", "init.text=", override))
-        with pytest.raises(UsageError, match=words):
-            audiojax.train(config, tmp_path / "run", progress=False)
-    assert not (tmp_path / "run").exists()
 
 
 def test_what_does_not_search_says_so(text_tower):

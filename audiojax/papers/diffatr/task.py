@@ -21,9 +21,7 @@ from jaxtyping import Float
 from audiojax.audio.spectral import PRESETS as MELS
 from audiojax.collectives import example_keys, gather_batch, local_key, row_offset
 from audiojax.encoders.bert import PRESETS as BERTS
-from audiojax.encoders.bert import BertConfig
 from audiojax.encoders.panns import PRESETS as PANNS
-from audiojax.encoders.panns import PannsConfig
 from audiojax.errors import UsageError
 from audiojax.losses.contrastive import same_clip_mask, symmetric_nt_xent
 from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig, denoise_shared
@@ -34,7 +32,6 @@ from audiojax.papers.diffatr.model import DualEncoder, cosine, unit_rows
 from audiojax.papers.diffatr.ranking import Direction
 from audiojax.papers.task import Paper, Task, choice
 from audiojax.schedule import Schedule, make_schedule
-from audiojax.towers.base import Tower
 from audiojax.typing import Array, Batch, Key, Params
 
 PHASES = ("contrastive", "hybrid")
@@ -287,22 +284,4 @@ def choose_fusion(settings: Settings, direction: Direction) -> Fusion:
     return direction.choose(settings.inference["alphas"], settings.inference["temperatures"])
 
 
-def start(towers: Mapping[str, Tower]) -> dict[str, Any]:
-    """Parameters and running statistics of the dual encoder from a trained CNN14 ("audio") and BERT ("text"), either or both.
-
-    Raises:
-      UsageError: another kind of tower.
-    """
-    for name, (kind, words) in {"audio": (PannsConfig, "a CNN14"), "text": (BertConfig, "a BERT")}.items():
-        if name in towers and not isinstance(towers[name].config, kind):
-            held = type(towers[name].module).__name__
-            raise UsageError(f"config key 'init.{name}': {towers[name].source} holds a {held}, and {words} is needed")
-    found: dict[str, Any] = {"params": {"dual": {f"{name}_tower": tower.params["params"] for name, tower in towers.items()}}}
-    if "audio" in towers:
-        trunk = {part: leaves for part, leaves in towers["audio"].params["params"].items() if not part.startswith("fc")}  # no head of tags
-        found["params"]["dual"]["audio_tower"] = trunk
-        found["model_state"] = {"batch_stats": {"audio_tower": towers["audio"].params["batch_stats"]}}
-    return found
-
-
-PAPER = Paper(PHASES, make_task, check, finish, start)
+PAPER = Paper(PHASES, make_task, check, finish)

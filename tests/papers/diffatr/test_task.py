@@ -2,7 +2,6 @@
 
 import dataclasses
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,6 @@ import pytest
 
 from audiojax.collectives import example_keys
 from audiojax.config import load_config, to_dict
-from audiojax.encoders.bert import BertConfig
-from audiojax.encoders.panns import PannsConfig
 from audiojax.errors import UsageError
 from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig, denoise_shared
 from audiojax.papers import PAPERS
@@ -22,7 +19,6 @@ from audiojax.papers.diffatr.inference import diffuse_scores
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.task import task_of
 from audiojax.schedule import make_schedule
-from audiojax.towers.base import Tower
 from audiojax.trainer.optim import make_optimizer
 from audiojax.trainer.partition import split_params, unmatched_rules
 
@@ -242,22 +238,6 @@ def test_dropped_candidates_do_not_matter_to_the_denoiser():
     valid = jnp.asarray(np.isin(np.arange(5), kept))[None].repeat(3, axis=0)
     some = denoise_shared(params, denoiser, x[:, kept], k, query, candidates[kept])
     np.testing.assert_allclose(denoise_shared(params, denoiser, x, k, query, candidates, valid)[:, kept], some, rtol=1e-5, atol=1e-6)
-
-
-def test_towers_take_their_places_and_leave_their_heads(variables):
-    """What is missing beside them (projection heads, the other tower) is initialised; statistics come whole."""
-    dual = variables["params"]["dual"]
-    audio = {"params": dual["audio_tower"] | {"fc1": 0, "fc_audioset": 0}, "batch_stats": 1}
-    towers = {
-        "audio": Tower(None, PannsConfig(), audio, None, Path("a"), ""),
-        "text": Tower(None, BertConfig(), {"params": dual["text_tower"]}, None, Path("t"), ""),
-    }
-    found = PAPERS["diffatr"].start(towers)
-    assert found["params"] == {"dual": {name: dual[name] for name in ("audio_tower", "text_tower")}}
-    assert found["model_state"] == {"batch_stats": {"audio_tower": 1}}
-    assert PAPERS["diffatr"].start({"text": towers["text"]}) == {"params": {"dual": {"text_tower": dual["text_tower"]}}}
-    with pytest.raises(UsageError, match="'init.audio': t holds a NoneType, and a CNN14 is needed"):
-        PAPERS["diffatr"].start({"audio": towers["text"]})
 
 
 def test_unknown_phase_is_refused():
