@@ -21,13 +21,13 @@ TOWERS = [f"towers/soundworld:{name},base" for name in ("clap,field", "audiomae"
 DENOISER = 10 * 1024**2 + 7 * 1024 + 1
 
 
+def task_of(config, phase, vocab_size=30_522):
+    return PAPERS[config["paper"]].make_task(config, phase, vocab_size=vocab_size)
+
+
 def phase_of(config, name):
     common = {key: value for key, value in config["train"].items() if key != "eval_batch_size"}
     return make_phase(name, {"seed": config["seed"], "parallel": config["parallel"], "mesh": config["mesh"]}, common, config[name])
-
-
-def diffatr_task(config):
-    return PAPERS["diffatr"].make_task(config, "hybrid", vocab_size=30_522)
 
 
 def shapes(rows, samples, tokens):
@@ -45,15 +45,14 @@ def test_every_config_loads_and_keeps_its_values_as_json(name):
     assert to_dict(config_from_json(config_to_json(config))) == to_dict(config)
     for phase in config.phases:
         made = phase_of(to_dict(config), phase)
-        task = PAPERS[config.paper].make_task(to_dict(config), phase, vocab_size=100)
-        params = jax.eval_shape(task.init, jax.random.key(0), shapes(1, 64_000, 8))
+        params = jax.eval_shape(task_of(to_dict(config), phase, 100).init, jax.random.key(0), shapes(1, 64_000, 8))
         make_optimizer(made.groups, params["params"], made.steps)
 
 
 @pytest.mark.parametrize(("name", "audio"), [("diffatr/audiocaps", "cnn14"), ("diffatr/clotho:resnet38", "resnet38")])
 def test_published_sizes(name, audio):
     config = to_dict(load_config(name))
-    task = diffatr_task(config)
+    task = task_of(config, "hybrid")
     params = jax.eval_shape(task.init, jax.random.key(0), shapes(1, 320_000, 48))["params"]
     count = {key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in params.items()}
     assert count == {"dual": TRUNKS[audio] + BERT_BASE + AUDIO_HEAD + TEXT_HEAD, "denoiser_t2a": DENOISER, "denoiser_a2t": DENOISER}
@@ -64,7 +63,7 @@ def test_a_step_at_published_size_on_eight_devices():
     """On clips of 1.2 s; parameters, moments and gradients are split over fsdp = 4 and tensor = 2."""
     mesh = (1, 4, 2)
     config = to_dict(load_config("diffatr/audiocaps", [f"mesh={mesh}", "parallel=mesh", "model.dtype=float32"]))
-    task, phase, layout = diffatr_task(config), phase_of(config, "hybrid"), make_layout("mesh", mesh)
+    task, phase, layout = task_of(config, "hybrid"), phase_of(config, "hybrid"), make_layout("mesh", mesh)
     rng = np.random.default_rng(0)
     batch = {
         "waveform": rng.normal(size=(8, 38_400)).astype(np.float32) * 0.1,
@@ -95,7 +94,7 @@ def test_a_step_at_published_size_on_eight_devices():
 def test_a_step_at_published_size_lowers_under_pmap():
     """Whole clips of 30 s, batch 24 over 8 devices; eight copies of the state would not fit a small machine, so it is not run."""
     config = to_dict(load_config("diffatr/clotho:resnet38"))
-    task, phase = diffatr_task(config), phase_of(config, "hybrid")
+    task, phase = task_of(config, "hybrid"), phase_of(config, "hybrid")
     batch = shapes(3, 960_000, 48)
     abstract = jax.eval_shape(task.init, jax.random.key(0), batch)
     optimizer = make_optimizer(phase.groups, abstract["params"], phase.steps)

@@ -1,6 +1,5 @@
 """Opening a finished model, and searching with it."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.data import clip_batches, make_transform
+from audiojax.api.opening import model_digest, open_tower_run
 from audiojax.api.train import final_folder
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.folders import cache_home
 from audiojax.index.embeddings import FolderEmbeddings, embed_folder
 from audiojax.papers import diffatr
-from audiojax.papers.towers import open_tower
 from audiojax.text.normalise import clean_query
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.base import Tower
@@ -56,10 +55,11 @@ def load(path: str | os.PathLike) -> "Finder | Tower":
     """
     folder = final_folder(path)
     model = load_export(folder)
-    opener = OPENERS.get(model.config.paper)
-    if opener is None:
-        raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
-    return opener(model, folder)
+    if model.config.paper == "diffatr":
+        return Finder(model)
+    if model.config.paper == "towers":
+        return open_tower_run(folder)
+    raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
 
 
 def load_finder(path: str | os.PathLike) -> "Finder":
@@ -72,14 +72,6 @@ def load_finder(path: str | os.PathLike) -> "Finder":
     if not isinstance(finder, Finder):
         raise UsageError(f"{path}: holds a {type(finder).__name__}, which does not search; `audiojax towers` trains and evaluates towers")
     return finder
-
-
-def model_digest(config_text: str, *trees: Any) -> str:
-    """Hash of a config and of the weights in some trees."""
-    digest = hashlib.blake2b(config_text.encode(), digest_size=16)
-    for leaf in jax.tree.leaves(trees):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
 
 
 class Finder:
@@ -196,12 +188,3 @@ class Finder:
             return self.settings.dual.apply({"params": params["dual"], **model_state}, waveform, method="encode_audio")
 
         return jax.jit(encode, in_shardings=(None, None, self._layout.batch_sharding), out_shardings=self._layout.replicated)
-
-
-def _open_tower(model: Exported, folder: Path) -> Tower:
-    digest = model_digest(config_to_json(model.config), model.params, model.model_state)
-    params, model_state = jax.device_put((model.params, model.model_state))
-    return open_tower(to_dict(model.config), params, model_state, Tokenizer.load(model.tokenizer), source=folder, digest=digest)
-
-
-OPENERS = {"diffatr": lambda model, folder: Finder(model), "towers": _open_tower}

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from audiojax.api.data import clip_batches, make_transform, open_split
 from audiojax.api.evaluate import ceiling_scores
-from audiojax.api.find import load
+from audiojax.api.opening import open_tower_run
 from audiojax.api.sweep import release_memory
 from audiojax.api.train import final_folder, train
 from audiojax.config import load_config, to_dict
@@ -107,7 +107,8 @@ def train_towers(
     for number, (name, config) in enumerate(configs.items(), 1):
         console.rule(f"{number} of {len(names)}: {name}")
         train(config, workdir / name, progress=progress)
-        facts = {"tower": name, "parameters": parameter_count(load(workdir / name)), "minutes": training_minutes(workdir / name)}
+        tower = open_tower_run(final_folder(workdir / name))
+        facts = {"tower": name, "parameters": parameter_count(tower), "minutes": training_minutes(workdir / name)}
         rows += [facts | {"metric": metric} for metric in evaluate_tower(workdir / name, progress=progress)]
         release_memory()
     table = as_table(rows)

@@ -210,7 +210,7 @@ def _open_together(config: Mapping[str, Any], progress: bool) -> list[Any]:
         distributed.wait_for_all("data built", PREPARATION)
     try:
         train_source, val_source = (open_split(data, name, progress=progress) for name in (split, "val"))
-        same = domain == data["domain"]
+        same = domain == data["domain"] or config["tokenizer"].get("folder")
         return [train_source, val_source, train_source if same else open_split({**data, "domain": domain}, split, progress=progress)]
     finally:
         if first:  # also when it failed: what the first one could not do, the others try, and say so

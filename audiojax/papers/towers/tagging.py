@@ -32,7 +32,7 @@ class Tagger:
     """A tower with a head of tags, and what it hears.
 
     Attributes:
-      module: (log-mel, train) -> an output whose `tags` field holds probabilities or logits.
+      module: `Panns` or `Beats`.
       mel: convention of the log-mel.
     """
 
