@@ -17,12 +17,12 @@ PHASES = {
     "tagger": "tagging",
 }
 STEPS = {  # mini, base
-    "clap": (400, 5_000),
-    "audiomae": (300, 4_000),
-    "beats": (150, 2_500),
-    "bert": (400, 5_000),
-    "t5": (300, 4_000),
-    "tagger": (300, 4_000),
+    "clap": (200, 5_000),
+    "audiomae": (200, 4_000),
+    "beats": (120, 2_500),
+    "bert": (350, 5_000),
+    "t5": (400, 4_000),
+    "tagger": (250, 4_000),
 }
 RATES = {"clap": 1e-3, "tagger": 3e-3}
 TEXT = ("bert", "t5")
@@ -82,8 +82,8 @@ def get_config(arg: str = "clap") -> ConfigDict:
     config.parallel = "pmap"  # pmap | mesh
     config.mesh = (-1, 1, 1)  # devices along data, fsdp, tensor; -1 = what is left
     config.train = ConfigDict()
-    config.train.eval_every = {"mini": 150, "base": 1_000, "debug": 4}[size]
-    config.train.save_every = {"mini": 150, "base": 500, "debug": 4}[size]
+    config.train.eval_every = {"mini": 100, "base": 1_000, "debug": 4}[size]
+    config.train.save_every = {"mini": 100, "base": 500, "debug": 4}[size]
     config.train.eval_batch_size = 50
     config.train.log_every = 25
     config.train.keep = 2
