@@ -54,6 +54,7 @@ setup(
         "numpy>=2.0",
         "ml_dtypes>=0.5",
         "scipy>=1.14",
+        "scikit-learn>=1.5",
         "soundfile>=0.13",
         "soxr>=0.5",
         "safetensors>=0.6",

@@ -60,7 +60,7 @@ def test_public_names_are_those_of_the_api():
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = audiojax.lod
     assert callable(audiojax.load)
-    assert set(audiojax.__all__) == {"__version__", "demo", "evaluate", "export", "load", "load_pretrained", "sweep", "train"}
+    assert set(audiojax.__all__) == {"__version__", *audiojax._API}
 
 
 def test_no_room_for_odds_and_ends():

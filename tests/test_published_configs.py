@@ -17,6 +17,7 @@ TRUNKS = {"cnn14": 75_477_440, "resnet38": 68_507_072}
 BERT_BASE = 109_482_240 - 768 * 769  # without the pooler
 AUDIO_HEAD = 2048 * 2048 + 2048 + 2048 * 1024 + 1024
 TEXT_HEAD = 768 * 2048 + 2048 + 2048 * 1024 + 1024
+TOWERS = [f"towers/soundworld:{name},base" for name in ("clap,field", "audiomae", "beats", "bert", "t5", "tagger")]
 DENOISER = 10 * 1024**2 + 7 * 1024 + 1
 
 
@@ -38,7 +39,7 @@ def shapes(rows, samples, tokens):
     }
 
 
-@pytest.mark.parametrize("name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative"])
+@pytest.mark.parametrize("name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative", *TOWERS])
 def test_every_config_loads_and_keeps_its_values_as_json(name):
     config = load_config(name)
     assert to_dict(config_from_json(config_to_json(config))) == to_dict(config)

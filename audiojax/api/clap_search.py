@@ -1,4 +1,4 @@
-"""Searching with a public CLAP, or with any other that `load_pretrained` opens."""
+"""Searching with a CLAP, a public one or a run of ours."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.search import Searcher
-from audiojax.api.weights import cached, load_pretrained
+from audiojax.api.weights import cached
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.pretrained.store import is_converted
@@ -51,14 +51,6 @@ class ClapFinder(Searcher):
         params = jax.device_put(tower.params, self._layout.replicated)
         encode = partial(window_features, tower.module, tower.front_end.mel)
         self._encode = partial(jax.jit(encode, out_shardings=self._layout.replicated), params)
-
-    @classmethod
-    def open(cls, path: str | os.PathLike) -> "ClapFinder":
-        """The CLAP at `path`. UsageError where something else is there."""
-        tower = load_pretrained(path)
-        if not isinstance(tower, ClapTower):
-            raise UsageError(f"{shown(path)}: holds {tower.report.family}, which does not search; CLAP does")
-        return cls(tower)
 
     @property
     def model_id(self) -> str:

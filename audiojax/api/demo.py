@@ -10,7 +10,7 @@ from rich.console import Console
 
 from audiojax.api.data import open_split
 from audiojax.api.evaluate import Evaluation, evaluate
-from audiojax.api.find import load
+from audiojax.api.find import load_finder
 from audiojax.api.train import train
 from audiojax.config import load_config
 from audiojax.files import shown
@@ -38,7 +38,7 @@ def demo(out: str | os.PathLike = "runs/demo", *, all: bool = False, progress: b
     other = evaluate(out, "test", domain="field", progress=progress) if all else None
     console.print("[bold]3 of 3[/] search: describe a sound, get files")
     sounds = write_sounds(out / "sounds", progress)
-    finder = load(out)
+    finder = load_finder(out)
     finder.index(sounds, cache_dir=out / "embeddings", progress=progress)
     rows = []
     for query in folder_queries(progress):

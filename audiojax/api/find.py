@@ -1,6 +1,5 @@
 """Opening a finished model, and searching with it."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,35 +11,55 @@ from jaxtyping import Float
 
 from audiojax.api.clap_search import ClapFinder, is_public
 from audiojax.api.data import clip_batches, make_transform
+from audiojax.api.opening import final_folder, model_digest, open_tower_run
 from audiojax.api.search import Searcher
-from audiojax.api.train import final_folder
+from audiojax.api.weights import load_pretrained
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
+from audiojax.files import shown
 from audiojax.papers import diffatr
 from audiojax.text.normalise import clean_query
 from audiojax.text.tokenizer import Tokenizer
+from audiojax.towers.base import Tower
+from audiojax.towers.clap import ClapTower
 from audiojax.trainer.evaluate import predict_all
 from audiojax.trainer.export import Exported, load_export
 from audiojax.trainer.layout import make_layout, wrap_predict
 
 
-def load(path: str | os.PathLike) -> Searcher:
-    """A model that is ready to search: the finished one of a run directory, an exported folder, or a public CLAP.
+def load(path: str | os.PathLike) -> "Finder | Tower":
+    """The finished model of a run, an exported folder, or a public checkpoint: a `Finder` that searches, or a tower that encodes.
 
     Args:
-      path: of the run or folder; for CLAP what `load_pretrained` takes.
+      path: of the run or folder, or what `load_pretrained` takes.
 
     Raises:
-      UsageError: there is no finished model at `path`, or it is of a kind that does not search.
+      UsageError: there is no finished model at `path`, or it is of a kind that this audiojax does not know.
       AudiojaxError: its weights cannot be read.
     """
     if is_public(path):
-        return ClapFinder.open(path)
+        return load_pretrained(path)
     folder = final_folder(path)
     model = load_export(folder)
-    if model.config.paper != "diffatr":
-        raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
-    return Finder(model)
+    if model.config.paper == "diffatr":
+        return Finder(model)
+    if model.config.paper == "towers":
+        return open_tower_run(folder)
+    raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
+
+
+def load_finder(path: str | os.PathLike) -> Searcher:
+    """What `load` gives, ready to search: DiffATR, or a CLAP of whatever origin.
+
+    Raises:
+      UsageError: as `load`, or the model does not search.
+    """
+    model = load(path)
+    if isinstance(model, ClapTower):
+        return ClapFinder(model)
+    if not isinstance(model, Searcher):
+        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not search; DiffATR and CLAP do")
+    return model
 
 
 class Finder(Searcher):
@@ -69,10 +88,7 @@ class Finder(Searcher):
     @cached_property
     def model_id(self) -> str:
         """Hash of the dual encoder's weights and of the config: what an embedding depends on."""
-        digest = hashlib.blake2b(self._config_text.encode(), digest_size=16)
-        for leaf in jax.tree.leaves((self.params["dual"], self.model_state)):
-            digest.update(np.ascontiguousarray(leaf).tobytes())
-        return digest.hexdigest()
+        return model_digest(self._config_text, self.params["dual"], self.model_state)
 
     def embed_text(self, texts: Sequence[str]) -> Float[np.ndarray, "t d"]:
         """Un-normalised joint embeddings of texts. UsageError for an empty text."""

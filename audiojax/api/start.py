@@ -4,18 +4,21 @@ The config's section `init` names them, {"audio": "Cnn14_mAP=0.431.pth", "text":
 weights. They are trained on like all others, so a finished run needs them no more.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.weights import load_pretrained
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.papers.task import Paper
 from audiojax.partition import flat_paths, from_paths
 from audiojax.pretrained import hub, store
+from audiojax.towers.base import Tower
 
 HEADS = r"^(fc1|fc_audioset|pooler|head)/"  # of a tower, which a paper that has its own leaves out
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
@@ -28,7 +31,7 @@ class Start:
     Attributes:
       params: some of its parameters.
       model_state: all of its statistics, or None for fresh ones.
-      card: name in the config -> source and SHA-256 of the weights.
+      card: name in the config -> source and hash of the weights.
     """
 
     params: Mapping[str, Any] | None = None
@@ -52,7 +55,7 @@ def start_of(paper: Paper, config: Mapping[str, Any], abstract: Mapping[str, Any
     for key, name in named.items():
         if key not in paper.slots:
             raise UsageError(f"config key 'init.{key}': this paper has {', '.join(f'init.{slot}' for slot in paper.slots) or 'none'}")
-        tower, slot = load_pretrained(name, progress=progress), paper.slots[key]
+        tower, slot = _tower(name, progress), paper.slots[key]
         rate = getattr(getattr(tower, "mel", None), "sample_rate", config["data"]["sample_rate"])
         if rate != config["data"]["sample_rate"]:
             raise UsageError(f"init.{key}: {shown(name)} hears {rate} Hz, and data.sample_rate is {config['data']['sample_rate']}")
@@ -60,7 +63,7 @@ def start_of(paper: Paper, config: Mapping[str, Any], abstract: Mapping[str, Any
         if slot.state:
             collection = slot.state.partition("/")[0]
             state |= _fitting(key, name, slot.state, tower.params.get(collection, {}), abstract["model_state"])
-        card[key] = {"source": shown(tower.source), "sha256": tower.digest}
+        card[key] = {"source": shown(tower.source), "digest": tower.digest}
     complete = state.keys() == flat_paths(abstract["model_state"]).keys()
     return Start(from_paths(params), from_paths(state) if state and complete else None, card)
 
@@ -71,8 +74,20 @@ def tokenizer_folder(config: Mapping[str, Any]) -> Path | None:
     if not name:
         return None
     path = hub.find_checkpoint(name)
+    if is_run(path):
+        return final_folder(path) / "tokenizer"
     folder = path / "files" if store.is_converted(path) else path
     return folder if any((folder / file).is_file() for file in TOKENIZER_FILES) else None
+
+
+def is_run(path: str | os.PathLike) -> bool:
+    """Whether a folder is a run of ours, finished or not, or its exported model."""
+    path = Path(path).expanduser()
+    return (path / "metrics.csv").is_file() or (path / "final").is_dir() or (path / "weights").is_dir() and not store.is_converted(path)
+
+
+def _tower(name: str, progress: bool) -> Tower:
+    return open_tower_run(final_folder(name)) if is_run(name) else load_pretrained(name, progress=progress)
 
 
 def _fitting(key: str, name: str, place: str, tower: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:

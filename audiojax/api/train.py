@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
+from audiojax.api.opening import final_folder
 from audiojax.api.start import start_of
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
 from audiojax.data.pipeline import captions_of_each
@@ -70,9 +71,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
         console.print(f"{shown(workdir)}: finished before; nothing is left to do", soft_wrap=True, highlight=False, markup=False)
         return workdir / "final"
     _check_values(paper, plain)
-    train_source, val_source = _open_together(plain["data"], progress)
+    train_source, val_source, text_source = _open_together(plain, progress)
     captions_of_each(val_source)  # not equally many is said now, not at the first evaluation
-    tokenizer = make_tokenizer(plain, train_source, stored=workdir / "tokenizer")
+    tokenizer = make_tokenizer(plain, text_source, stored=workdir / "tokenizer")
     transform = make_transform(plain["data"], tokenizer)
     example = example_rows(plain, train_source, transform)
     stages = [(paper.make_task(plain, name, vocab_size=tokenizer.vocab_size), _phase(plain, name)) for name in plain["phases"]]
@@ -122,19 +123,6 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
     return export_model(
         out, params=model.params, model_state=model.model_state, config=model.config, tokenizer=model.tokenizer, card=model.card
     )
-
-
-def final_folder(path: str | os.PathLike) -> Path:
-    """The folder of the finished model at `path`, which is a run directory or such a folder itself."""
-    path = Path(path).expanduser()
-    if not path.is_dir():
-        raise UsageError(f"{path}: no such folder; train a model with `audiojax train`, or `audiojax demo` for a first one")
-    for folder in (path / "final", path):
-        if (folder / "card.json").is_file():
-            return folder
-    if (path / "config.json").is_file():
-        raise UsageError(f"{path}: the run is not finished; `audiojax train` with the same --config and --workdir goes on")
-    raise UsageError(f"{path}: holds no audiojax model (neither final/ nor card.json)")
 
 
 def log_examples(source: Any, step: int, predictions: Mapping[str, np.ndarray], writer: Writer) -> None:
@@ -206,13 +194,20 @@ def _check_values(paper: Paper, config: Mapping[str, Any]) -> None:
     paper.check(config)
 
 
-def _open_together(data: Mapping[str, Any], progress: bool) -> list[Any]:
-    """The training and validation records; of several processes the first builds what is not there yet, and the others wait for it."""
+def _open_together(config: Mapping[str, Any], progress: bool) -> list[Any]:
+    """The records of training, of validation, and those whose captions the tokenizer learns.
+
+    Of several processes the first builds what is not there yet, and the others wait for it.
+    """
+    data = config["data"]
+    split, domain = data.get("train_split", "train"), config["tokenizer"].get("domain") or data["domain"]
     first = jax.process_index() == 0
     if not first:
         distributed.wait_for_all("data built", PREPARATION)
     try:
-        return [open_split(data, split, progress=progress) for split in (data.get("train_split", "train"), "val")]
+        train_source, val_source = (open_split(data, name, progress=progress) for name in (split, "val"))
+        same = domain == data["domain"] or config["tokenizer"].get("folder")
+        return [train_source, val_source, train_source if same else open_split({**data, "domain": domain}, split, progress=progress)]
     finally:
         if first:  # also when it failed: what the first one could not do, the others try, and say so
             distributed.wait_for_all("data built", PREPARATION)

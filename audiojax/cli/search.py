@@ -37,7 +37,7 @@ def run(args: Namespace) -> None:
 
     if not args.query.strip():
         raise UsageError('the query is empty: say what to look for, as in audiojax search "rain on a roof" ...')
-    finder = api.load(args.model)
+    finder = api.load_finder(args.model)
     folder = finder.index(args.audio, progress=not args.quiet)
     if folder.skipped:
         print(folder.tally.summary(), *folder.tally.lines(), sep="\n", file=sys.stderr)

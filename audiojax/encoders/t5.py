@@ -4,11 +4,14 @@
 "flan-t5-large". Scores are not divided by the root of the head width; block 0's table of relative positions serves every block.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from audiojax.nn.attention import MultiHeadAttention
@@ -16,6 +19,8 @@ from audiojax.nn.embed import relative_buckets
 from audiojax.nn.mlp import Mlp
 from audiojax.nn.norm import RmsNorm
 from audiojax.typing import Array
+
+FAN_IN = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 @dataclass(frozen=True)
@@ -76,31 +81,7 @@ class T5Layer(nn.Module):
     ) -> Float[Array, "b l d"]:
         """Refines the token states; only positions where `mask` is True are attended to."""
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-        attention = MultiHeadAttention(
-            c.heads,
-            c.width,
-            head_width=c.head_width,
-            scale=1.0,
-            dropout=c.dropout,
-            use_bias=False,
-            kernel_init=fan_in,
-            query_init=nn.initializers.variance_scaling(1 / c.head_width, "fan_in", "normal"),  # in place of the scale of the scores
-            name="attention",
-            **types,
-        )
-        feed_forward = Mlp(
-            c.hidden,
-            c.width,
-            activation=jax.nn.gelu if c.gated else jax.nn.relu,  # jax.nn.gelu is the tanh form
-            dropout=c.dropout,
-            gated=c.gated,
-            use_bias=False,
-            kernel_init=fan_in,
-            down_dtype=jnp.float32 if self.dtype == jnp.float16 else None,
-            name="mlp",
-            **types,
-        )
+        attention, feed_forward = t5_attention(c, "attention", types), t5_feed_forward(c, types)
         drop = nn.Dropout(c.dropout, deterministic=not train)
         normed = RmsNorm(c.norm_eps, name="attention_norm", **types)(x)
         x = x + drop(attention(normed, mask=mask, bias=bias, train=train).astype(jnp.float32))
@@ -127,12 +108,55 @@ class T5Encoder(nn.Module):
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
         drop = nn.Dropout(c.dropout, deterministic=not train)
 
-        def table(rows, width, deviation, name):
-            return nn.Embed(rows, width, embedding_init=nn.initializers.normal(deviation), param_dtype=self.param_dtype, name=name)
-
-        by_key = table(c.buckets, c.heads, c.width**-0.5, "relative_position")(relative_buckets(ids.shape[1], c.buckets, c.max_distance))
-        bias = jnp.transpose(by_key, (2, 0, 1))[None].astype(jnp.float32)  # [1, h, query, key]
-        x = drop(table(c.vocab_size, c.width, 1.0, "word")(ids).astype(jnp.float32))
+        bias = relative_bias(c, ids.shape[1], self.param_dtype)
+        first = nn.initializers.normal(1.0)
+        word = nn.Embed(c.vocab_size, c.width, embedding_init=first, param_dtype=self.param_dtype, name="word")
+        x = drop(word(ids).astype(jnp.float32))
         for i in range(c.layers):
             x = T5Layer(c, name=f"layer_{i}", **types)(x, mask, bias, train=train)
         return drop(RmsNorm(c.norm_eps, name="norm", **types)(x))
+
+
+def t5_attention(config: T5Config, name: str, types: Mapping[str, Any]) -> MultiHeadAttention:
+    """The attention of a block, whose scores are not scaled: the first weights of the queries are small instead."""
+    return MultiHeadAttention(
+        config.heads,
+        config.width,
+        head_width=config.head_width,
+        scale=1.0,
+        dropout=config.dropout,
+        use_bias=False,
+        kernel_init=FAN_IN,
+        query_init=nn.initializers.variance_scaling(1 / config.head_width, "fan_in", "normal"),
+        name=name,
+        **types,
+    )
+
+
+def t5_feed_forward(config: T5Config, types: Mapping[str, Any]) -> Mlp:
+    """The feed-forward part of a block, "mlp"."""
+    return Mlp(
+        config.hidden,
+        config.width,
+        activation=jax.nn.gelu if config.gated else jax.nn.relu,  # jax.nn.gelu is the tanh form
+        dropout=config.dropout,
+        gated=config.gated,
+        use_bias=False,
+        kernel_init=FAN_IN,
+        down_dtype=jnp.float32 if types["dtype"] == jnp.float16 else None,
+        name="mlp",
+        **types,
+    )
+
+
+def relative_bias(config: T5Config, length: int, param_dtype: jnp.dtype, *, causal: bool = False) -> Float[Array, "1 h l l"]:
+    """What is added to the scores of every pair of positions, from the table "relative_position" of the module that asks.
+
+    `causal` is for a decoder: its table looks back alone, and positions after the query get the lowest float32.
+    """
+    first = nn.initializers.normal(config.width**-0.5)
+    table = nn.Embed(config.buckets, config.heads, embedding_init=first, param_dtype=param_dtype, name="relative_position")
+    by_key = table(relative_buckets(length, config.buckets, config.max_distance, causal=causal))
+    bias = jnp.transpose(by_key, (2, 0, 1))[None].astype(jnp.float32)  # [1, h, query, key]
+    seen = np.tri(length, dtype=bool)[None, None]
+    return jnp.where(seen, bias, jnp.finfo(jnp.float32).min) if causal else bias

@@ -24,18 +24,22 @@ def sinusoidal_table(max_len: int, width: int) -> Float[np.ndarray, "l d"]:
     return table
 
 
-def relative_buckets(length: int, buckets: int = 32, max_distance: int = 128) -> Int[np.ndarray, "query key"]:
-    """Bucket of every key position as each query sees it: T5's relative positions, both directions (arXiv 1910.10683, section 2.1).
+def relative_buckets(length: int, buckets: int = 32, max_distance: int = 128, *, causal: bool = False) -> Int[np.ndarray, "query key"]:
+    """Bucket of every key position as each query sees it: T5's relative positions (arXiv 1910.10683, section 2.1).
 
-    Half of the buckets are for keys at or before the query, half for keys after it. In each half, distances below a quarter of `buckets`
+    Half of the buckets are for keys at or before the query, half for keys after it. In each half, distances below half of its buckets
     have a bucket of their own and larger ones share buckets that grow as their logarithm, up to `max_distance`; the last takes the rest.
+    A decoder is `causal`: all buckets are for keys at or before the query, and keys after it, which it must not see, have bucket 0.
     A NumPy constant: it depends on the static length alone.
     """
-    half, exact = buckets // 2, buckets // 4
+    half = buckets if causal else buckets // 2
+    exact = half // 2
     distance = np.arange(length)
     octaves = np.log(np.maximum(distance, exact) / exact) / math.log(max_distance / exact)  # 0 at `exact`, 1 at `max_distance`
     # The small number keeps an octave that float64 puts just below a whole bucket from falling into the one before.
     shared = exact + np.floor(octaves * (half - exact) + 1e-9).astype(np.int32)
     bucket = np.where(distance < exact, distance, np.minimum(shared, half - 1)).astype(np.int32)  # [distance]
     offset = np.arange(length)[None, :] - np.arange(length)[:, None]  # key - query
+    if causal:
+        return bucket[np.maximum(-offset, 0)]
     return bucket[np.abs(offset)] + np.where(offset > 0, half, 0).astype(np.int32)

@@ -1,5 +1,5 @@
 """The papers, by name. The trainer knows a paper only as the `Task` that its `make_task` returns."""
 
-from audiojax.papers import diffatr
+from audiojax.papers import diffatr, towers
 
-PAPERS = {"diffatr": diffatr.PAPER}
+PAPERS = {"diffatr": diffatr.PAPER, "towers": towers.PAPER}

@@ -1,11 +1,12 @@
 """What a paper hands over: to the trainer four pure functions and a table of partition rules, to the calls what is done around them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jax.sharding import PartitionSpec
 
+from audiojax.errors import UsageError
 from audiojax.typing import Array, Batch, Key, Params
 
 
@@ -65,3 +66,14 @@ class Paper:
     check: Callable[[Mapping[str, Any]], None] = _nothing
     finish: Callable[..., dict[str, Any]] | None = None
     slots: Mapping[str, Slot] = field(default_factory=dict)
+
+
+def choice(key: str, value: str, allowed: Collection[str]) -> str:
+    """The value of a config key that takes one of some names.
+
+    Raises:
+      UsageError: it is none of them.
+    """
+    if value not in allowed:
+        raise UsageError(f"config key '{key}' is '{value}'; it takes one of {', '.join(allowed)}")
+    return value

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from audiojax.errors import UsageError
 
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))  # their ids in every vocabulary that `Tokenizer.train` learns; words come after them
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ class Tower:
       module: linen module.
       config: its sizes.
       params: variables for `module.apply`: {"params": ..., and "batch_stats": ... where there are any}.
-      report: which name of the file each of them came from, and what was ignored.
-      source: the file that was read.
-      digest: SHA-256 of it.
+      report: which name of the file each of them came from, and what was ignored; None for a run of audiojax.
+      source: the file that was read, or the folder of the run.
+      digest: SHA-256 of the file, or a hash of the run's weights and config.
     """
 
     module: nn.Module

@@ -50,12 +50,14 @@ class ClapTower(Tower):
       tokenizer: None where the checkpoint came without one; `dataclasses.replace` adds one.
       batch: windows, or texts, that go through the tower at once.
       max_tokens: length that texts are padded or cut to: 77 as in the authors' package, 512 as in transformers.
+      clean: applied to a text before the tokenizer, as in the tower's training.
     """
 
     front_end: ClapFrontEnd
     tokenizer: Tokenizer | None
     batch: int = 8
     max_tokens: int = 77
+    clean: Callable[[str], str] = str
 
     def embed_audio(
         self,
@@ -118,7 +120,7 @@ class ClapTower(Tower):
         length = min(self.max_tokens, self.config.text.max_length)
         found: dict[int, np.ndarray] = {}
         batches = Batches(partial(text_features, self.module, self.params), self.batch, found.__setitem__)
-        for i, row in enumerate(zip(*self.tokenizer.encode(texts, length, allow_empty=True), strict=True)):
+        for i, row in enumerate(zip(*self.tokenizer.encode([self.clean(text) for text in texts], length, allow_empty=True), strict=True)):
             batches.put(i, row)
         batches.finish()
         return unit_rows([found[i] for i in range(len(found))], self.config.projection)

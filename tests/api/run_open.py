@@ -34,7 +34,7 @@ def main(folder, seconds, fail=""):
     distributed.initialize()
     try:
         for _ in range(2):  # as two runs in the same processes
-            train._open_together({}, progress=False)
+            train._open_together({"data": {"domain": "studio"}, "tokenizer": {}}, progress=False)
     except UsageError as error:
         print(error)
         distributed.shutdown()

@@ -73,7 +73,7 @@ def clap(tmp_path_factory):
 def test_a_clap_folder_searches(clap, tmp_path, form):
     folder, sounds = clap
     path = folder if form == "public" else store.convert(folder, tmp_path / "converted")
-    finder = audiojax.load(path)
+    finder = audiojax.load_finder(path)
     assert isinstance(finder, ClapFinder)
     index = finder.index(sounds, cache_dir=tmp_path / "cache")
     assert np.bincount(index.file_of).tolist() == [1, 1, 2, 3]
@@ -85,7 +85,7 @@ def test_a_clap_folder_searches(clap, tmp_path, form):
         assert hit.cosine == pytest.approx(
             float(index.embeddings[[p == hit.path for p in map(index.paths.__getitem__, index.file_of)]].dot(text).max()), abs=1e-6
         )
-    again = audiojax.load(path).index(sounds, cache_dir=tmp_path / "cache")
+    again = audiojax.load_finder(path).index(sounds, cache_dir=tmp_path / "cache")
     assert again.computed == 0
 
 
@@ -107,4 +107,4 @@ def test_what_does_not_search_is_named(clap, tmp_path):
     (tmp_path / "config.json").write_text('{"paper": "diffatr"}')
     assert not is_public(tmp_path)
     with pytest.raises(UsageError, match="the query '.' is empty"):
-        audiojax.load(clap[0]).embed_text(["?"])
+        audiojax.load_finder(clap[0]).embed_text(["?"])

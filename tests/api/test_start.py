@@ -82,7 +82,7 @@ def test_towers_are_laid_into_place(checkpoints, tiny_panns):
     for path, leaf in flat_paths(audio_variables["batch_stats"]).items():
         np.testing.assert_array_equal(statistics[f"batch_stats/audio_tower/{path}"], leaf)
     assert start.card["text"]["source"].endswith("model.safetensors")
-    assert len(start.card["audio"]["sha256"]) == 64
+    assert len(start.card["audio"]["digest"]) == 64
 
 
 def test_the_tokenizer_is_that_of_the_text_tower(checkpoints, tmp_path):

@@ -53,7 +53,7 @@ class Finder:
 
 
 def test_search_prints_a_table_and_writes_files(audiojax, calls, tmp_path):
-    loaded = calls("load", Finder(tmp_path, [BadAudio(str(tmp_path / "c.wav"), Reason.EMPTY, "0 bytes")]))
+    loaded = calls("load_finder", Finder(tmp_path, [BadAudio(str(tmp_path / "c.wav"), Reason.EMPTY, "0 bytes")]))
     words = ["--audio", str(tmp_path), "--model", "m", "-k", "2", "--json", f"{tmp_path}/h.json", "--csv", f"{tmp_path}/h.csv"]
     code, out, err = audiojax("search", "rain [soft]", *words)
     assert code == 0
@@ -74,7 +74,7 @@ def test_search_shows_names_that_are_not_utf_8(audiojax, calls, tmp_path):
     finder.names = tuple(map(os.fsdecode, (b"T\xfcrklingel.wav", b"M\xf6we.wav")))
     for name in finder.names:
         (tmp_path / name).write_bytes(wav_bytes(bytes(16_000 * 2 * 4)))
-    calls("load", finder)
+    calls("load_finder", finder)
     page = os.fsdecode(os.fsencode(tmp_path) + b"/T\xfcr.html")
     words = ["--audio", str(tmp_path), "--model", "m", "-k", "2", "--json", f"{tmp_path}/h.json", "--csv", f"{tmp_path}/h.csv"]
     code, out, err = audiojax("search", "rain [soft]", *words, "--html", page)
@@ -195,3 +195,15 @@ def test_soundworld_is_built_once(audiojax, tmp_path):
     assert before
     assert audiojax(*words)[1] == out
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_towers_prints_the_table_and_where_it_lies(audiojax, calls, tmp_path):
+    found = SimpleNamespace(
+        sections=[Table("Towers", ("tower", "value"), [("bert", "35 %")])], table=tmp_path / "t.csv", report=tmp_path / "r"
+    )
+    asked = calls("train_towers", found)
+    code, out, _ = audiojax("towers", "--size", "base", "--only", "bert", "t5", "--domain", "field", "--workdir", "w", "--quiet")
+    assert code == 0
+    assert asked == [(("w",), {"size": "base", "only": ["bert", "t5"], "domain": "field", "progress": False})]
+    assert "35 %" in out
+    assert out.splitlines()[-2:] == [str(tmp_path / "t.csv"), str(tmp_path / "r")]

@@ -47,3 +47,12 @@ def test_relative_buckets_of_other_sizes():
     np.testing.assert_array_equal(table[0, 1:80], 160 + np.arange(1, 80))
     assert table[0, [777, 778, 899]].tolist() == [318, 319, 319]  # the last bucket begins at 80 * 10^(79/80) = 777.3
     assert set(range(320)) - set(table.flat) == {160}  # "after, at distance 0"
+
+
+def test_relative_buckets_of_a_decoder():
+    """All buckets look back: 16 distances of their own, then 16 shared ones; what comes after is never seen and has bucket 0."""
+    table = relative_buckets(301, causal=True)
+    assert {d: int(table[300, 300 - d]) for d in (0, 1, 15, 16, 18, 19, 31, 64, 113, 127, 128, 300)} == (
+        {0: 0, 1: 1, 15: 15, 16: 16, 18: 16, 19: 17, 31: 21, 64: 26, 113: 31, 127: 31, 128: 31, 300: 31}
+    )
+    assert not table[np.triu_indices(301)].any()

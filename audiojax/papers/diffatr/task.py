@@ -30,7 +30,7 @@ from audiojax.papers.diffatr.inference import Fusion, Scores
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.model import DualEncoder, cosine, unit_rows
 from audiojax.papers.diffatr.ranking import Direction
-from audiojax.papers.task import Paper, Slot, Task
+from audiojax.papers.task import Paper, Slot, Task, choice
 from audiojax.schedule import Schedule, make_schedule
 from audiojax.typing import Array, Batch, Key, Params
 
@@ -75,16 +75,16 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
       UsageError: an unknown preset or option, with the ones that exist.
     """
     model = config["model"]
-    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[_choice("model.dtype", model["dtype"], ("float32", "bfloat16"))]
-    presets = PANNS[_choice("model.audio", model["audio"], PANNS)]
-    audio = presets[_choice("model.audio_preset", model["audio_preset"], presets)]
+    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[choice("model.dtype", model["dtype"], ("float32", "bfloat16"))]
+    presets = PANNS[choice("model.audio", model["audio"], PANNS)]
+    audio = presets[choice("model.audio_preset", model["audio_preset"], presets)]
     audio = dataclasses.replace(
         audio, dropout=model["audio_dropout"], block_dropout=model["audio_dropout"], last_pool=tuple(model["last_pool"])
     )
-    mel = MELS[_choice("model.mel", model["mel"], MELS)]
+    mel = MELS[choice("model.mel", model["mel"], MELS)]
     if mel.sample_rate != config["data"]["sample_rate"]:
         raise UsageError(f"model.mel '{model['mel']}' takes {mel.sample_rate} Hz, but data.sample_rate is {config['data']['sample_rate']}")
-    text = BERTS[_choice("model.text_preset", model["text_preset"], BERTS)]
+    text = BERTS[choice("model.text_preset", model["text_preset"], BERTS)]
     if config["data"]["max_tokens"] > text.max_length:
         raise UsageError(f"data.max_tokens is {config['data']['max_tokens']}, and the text tower has {text.max_length} positions")
     text = dataclasses.replace(text, vocab_size=vocab_size, dropout=model["text_dropout"], attention_dropout=model["text_dropout"])
@@ -93,10 +93,10 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     )
     dual = DualEncoder(audio, text, mel, stripes, model["head_width"], model["joint_width"], dtype=dtype)
     switches = dict(model["denoiser"])
-    denoiser_input = _choice("model.denoiser.input", switches.pop("input"), ("raw", "l2"))
+    denoiser_input = choice("model.denoiser.input", switches.pop("input"), ("raw", "l2"))
     steps = config["diffusion"]["steps"]
     denoiser = PairDenoiserConfig(width=model["joint_width"], levels=max(1000, steps), **switches)
-    name = _choice("diffusion.schedule", config["diffusion"]["schedule"], ("cosine", "linear"))
+    name = choice("diffusion.schedule", config["diffusion"]["schedule"], ("cosine", "linear"))
     schedule = make_schedule(name, steps, **({"scale": 1000 / steps} if name == "linear" else {}))  # both as in the DiffusionRet code
     trainable = {phase: config[phase]["trainable"] for phase in PHASES if phase in config}
     return Settings(dual, denoiser, denoiser_input, schedule, dict(config["loss"]), dict(config["inference"]), trainable)
@@ -104,7 +104,7 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
 
 def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task:
     """The task of one phase, "contrastive" or "hybrid"."""
-    _choice("phases", phase, PHASES)
+    choice("phases", phase, PHASES)
     return task_of(make_settings(config, vocab_size), phase)
 
 
@@ -282,12 +282,6 @@ def _search_options(settings: Settings) -> dict[str, Any]:
 def choose_fusion(settings: Settings, direction: Direction) -> Fusion:
     """Alpha and temperature from the config's grids, by mAP@10."""
     return direction.choose(settings.inference["alphas"], settings.inference["temperatures"])
-
-
-def _choice(key: str, value: str, allowed) -> str:
-    if value not in allowed:
-        raise UsageError(f"config key '{key}' is '{value}'; it takes one of {', '.join(allowed)}")
-    return value
 
 
 SLOTS = {"audio": Slot("dual/audio_tower", "batch_stats/audio_tower"), "text": Slot("dual/text_tower")}

@@ -1,0 +1,53 @@
+"""Where the finished model of a run lies, and a run of a tower as the tower itself."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from audiojax.config import config_to_json, to_dict
+from audiojax.errors import UsageError
+from audiojax.files import shown
+from audiojax.papers.towers import open_tower
+from audiojax.text.tokenizer import Tokenizer
+from audiojax.towers.base import Tower
+from audiojax.trainer.export import load_export
+
+
+def final_folder(path: str | os.PathLike) -> Path:
+    """The folder of the finished model at `path`, which is a run directory or such a folder itself."""
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such folder; train a model with `audiojax train`, or `audiojax demo` for a first one")
+    for folder in (path / "final", path):
+        if (folder / "card.json").is_file():
+            return folder
+    if (path / "config.json").is_file():
+        raise UsageError(f"{path}: the run is not finished; `audiojax train` with the same --config and --workdir goes on")
+    raise UsageError(f"{path}: holds no audiojax model (neither final/ nor card.json)")
+
+
+def open_tower_run(folder: Path) -> Tower:
+    """The tower whose finished model lies in `folder`, as `final_folder` gives it.
+
+    Raises:
+      UsageError: it is no run of a tower.
+      AudiojaxError: its weights cannot be read.
+    """
+    model = load_export(folder)
+    if model.config.paper != "towers":
+        raise UsageError(f"{shown(folder)}: holds a '{model.config.paper}' model; a tower that `audiojax towers` trained is needed")
+    digest = model_digest(config_to_json(model.config), model.params, model.model_state)
+    params, model_state = jax.device_put((model.params, model.model_state))
+    return open_tower(to_dict(model.config), params, model_state, Tokenizer.load(model.tokenizer), source=folder, digest=digest)
+
+
+def model_digest(config_text: str, *trees: Any) -> str:
+    """Hash of a config and of the weights in some trees."""
+    digest = hashlib.blake2b(config_text.encode(), digest_size=16)
+    for leaf in jax.tree.leaves(trees):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""What all towers' tasks do with a batch before a network sees it, and how evaluation draws what training draws at random."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Shaped
+
+from audiojax.audio.augment import spec_augment
+from audiojax.audio.spectral import MelConfig, log_mel
+from audiojax.errors import UsageError
+from audiojax.papers.task import choice
+
+EVALUATION_SEED = 0  # of the masks in evaluation, which are the same in every run
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def dtype_of(config: Mapping[str, Any]) -> jnp.dtype:
+    """The dtype of the computation that the config names. UsageError for an unknown one."""
+    return DTYPES[choice("model.dtype", config["model"]["dtype"], DTYPES)]
+
+
+def check_rate(config: Mapping[str, Any], mel: MelConfig) -> None:
+    """Raises UsageError unless the data have the sample rate that a front end takes."""
+    if mel.sample_rate != config["data"]["sample_rate"]:
+        name, rate = config["model"]["tower"], config["data"]["sample_rate"]
+        raise UsageError(f"the tower '{name}' takes {mel.sample_rate} Hz, but data.sample_rate is {rate}")
+
+
+def stripes_of(config: Mapping[str, Any]) -> dict[str, int]:
+    """Arguments of `spec_augment` from the config; {} where it is switched off."""
+    stripes = dict(config["model"]["spec_augment"])
+    return stripes if stripes["time_stripes"] + stripes["mel_stripes"] else {}
+
+
+def hear(
+    waveform: Float[Array, "b n"], mel: MelConfig, keys: Shaped[Array, "b"] | None = None, stripes: Mapping[str, int] | None = None
+) -> Float[Array, "b frames mels"]:
+    """The log-mel of clips; in training, with one key a clip, stripes of it at the clip's mean."""
+    spectrogram = log_mel(waveform, mel)
+    if keys is None or not stripes:
+        return spectrogram
+    mean = jnp.mean(spectrogram, axis=(1, 2), keepdims=True)
+    return spec_augment(keys, spectrogram - mean, **stripes) + mean
+
+
+def evaluation_keys(clip_index: Int[Array, "b"]) -> Shaped[Array, "b"]:
+    """One key for each clip, from its number in the split alone."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(EVALUATION_SEED), clip_index)
+
+
+def caption_keys(clip_index: Int[Array, "b"], captions: int) -> Shaped[Array, "n"]:
+    """One key for each caption of each clip, n = b * captions."""
+    numbers = jnp.arange(captions, dtype=jnp.int32)
+    return jax.vmap(lambda key: jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers))(evaluation_keys(clip_index)).reshape(-1)

@@ -1,0 +1,99 @@
+"""The towers that SoundWorld's papers start from, small enough for two CPU cores; `audiojax towers` trains all six.
+
+  audiojax train --config configs/towers/soundworld.py:clap --workdir runs/towers/clap
+  audiojax train --config configs/towers/soundworld.py:tagger,base --workdir runs/towers/tagger
+Towers: clap (arXiv 2211.06687), audiomae (2207.06405), beats (2212.09058), bert (1810.04805), t5 (1910.10683), and the tagger (CNN14,
+1912.10211), which only evaluation uses. They learn from the split `pretrain`; text and sound alone from both domains, pairs from one.
+"""
+
+from ml_collections import ConfigDict
+
+PHASES = {
+    "clap": "contrastive",
+    "audiomae": "reconstruction",
+    "beats": "tagging",
+    "bert": "masked_lm",
+    "t5": "span_corruption",
+    "tagger": "tagging",
+}
+STEPS = {  # mini, base
+    "clap": (200, 5_000),
+    "audiomae": (200, 4_000),
+    "beats": (120, 2_500),
+    "bert": (350, 5_000),
+    "t5": (400, 4_000),
+    "tagger": (250, 4_000),
+}
+RATES = {"clap": 1e-3, "tagger": 3e-3}
+TEXT = ("bert", "t5")
+
+
+def get_config(arg: str = "clap") -> ConfigDict:
+    """arg: the tower, then after commas mini | base | debug, and field for a CLAP of the other domain."""
+    words = arg.split(",")
+    towers, sizes = ([word for word in words if word in allowed] for allowed in (PHASES, ("mini", "base", "debug")))
+    if len(towers) != 1 or len(sizes) > 1 or set(words) - {*towers, *sizes, "field"}:
+        raise ValueError(f"argument '{arg}': takes one of {', '.join(PHASES)}, then mini, base or debug, and field, with commas between")
+    tower, size = towers[0], (sizes or ["mini"])[0]
+    phase = PHASES[tower]
+    config = ConfigDict()
+    config.paper = "towers"
+    config.seed = 30 + list(PHASES).index(tower)
+    config.phases = (phase,)
+
+    config.data = ConfigDict()
+    config.data.source = "soundworld"  # soundworld: built once | memory: synthesised on demand
+    config.data.dir = ""  # "" = the user's data folder
+    config.data.size = "base" if size == "base" else "mini"
+    config.data.domain = "studio+field"
+    config.data.train_split = "pretrain"
+    config.data.world_seed = 0
+    config.data.sample_rate = 16_000  # Hz
+    config.data.seconds = 3.84
+    config.data.padding = "zero"  # of clips shorter than `seconds`: zero | repeat
+    config.data.max_tokens = 40
+    config.data.captions = 5  # of each clip
+    config.data.mode = "pairs" if tower in ("clap", *TEXT) else "random"  # pairs: every (clip, caption) | random: every clip
+    config.data.labels = phase == "tagging"
+    config.data.in_memory = size != "base"  # keep the int16 clips that were read in host memory: 2 GB at base
+    config.data.threads = 2  # that decode, in this process or in each worker
+    config.data.workers = 0  # loader processes; 0 = threads only
+    if tower == "clap":
+        config.data.domain = "field" if "field" in words else "studio"
+        config.data.padding = "repeat"
+
+    config.tokenizer = ConfigDict({"folder": "", "vocab_size": 1_000})  # "" = train WordPiece on the training captions
+    config.tokenizer.domain = "studio+field"  # whose captions these are: the same for all towers, so that they share one tokenizer
+
+    config.model = ConfigDict({"tower": tower, "dtype": "float32"})
+    config.model.preset = "tiny"
+    if tower == "audiomae":
+        config.model.masked = 0.8  # share of the patches
+        config.model.decoder = ConfigDict({"width": 64, "layers": 2, "heads": 4})
+    else:
+        config.model.dropout = 0.1 if size == "base" else 0.0  # a few epochs of `mini` need none, and drawing it takes a third of a step
+    if tower in ("clap", "beats", "tagger"):
+        config.model.spec_augment = ConfigDict({"time_stripes": 2, "time_width": 24, "mel_stripes": 2, "mel_width": 6})
+    if tower == "clap":
+        config.model.front_end = "tiny"
+    if tower == "tagger":
+        config.model.mel = "soundworld_16k"
+
+    config.parallel = "pmap"  # pmap | mesh
+    config.mesh = (-1, 1, 1)  # devices along data, fsdp, tensor; -1 = what is left
+    config.train = ConfigDict()
+    config.train.eval_every = {"mini": 100, "base": 1_000, "debug": 4}[size]
+    config.train.save_every = {"mini": 100, "base": 500, "debug": 4}[size]
+    config.train.eval_batch_size = 50
+    config.train.log_every = 25
+    config.train.keep = 2
+    config.train.accumulate = 1
+    config.train.ema_decay = 0.0
+    config.train.max_bad_steps = 10
+
+    steps = {"mini": STEPS[tower][0], "base": STEPS[tower][1], "debug": 4}[size]
+    everything = {"pattern": ".*", "name": "adamw", "lr": RATES.get(tower, 2e-3), "schedule": "cosine", "warmup": 0.1, "clip_norm": 2.0}
+    everything |= {"b2": 0.98, "weight_decay": 0.01}
+    config[phase] = ConfigDict({"batch_size": 64 if tower == "bert" else 32, "trainable": ".*", "steps": steps})
+    config[phase].groups = ConfigDict({"everything": everything})
+    return config

@@ -1,0 +1,169 @@
+"""The towers from their configs to callable towers, on a world of a few dozen clips: train, evaluate, load; and every misuse."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import audiojax
+from audiojax.api import load_finder
+from audiojax.api.data import make_tokenizer
+from audiojax.api.towers import most_frequent_token, retrieval_metrics, training_minutes, word_metric
+from audiojax.api.train import _open_together
+from audiojax.config import load_config, to_dict
+from audiojax.encoders import bert
+from audiojax.encoders.bert import BertConfig
+from audiojax.errors import UsageError
+from audiojax.text.tokenizer import Tokenizer
+from audiojax.towers.clap import ClapTower
+from audiojax.towers.panns import PannsTower
+from audiojax.towers.spectrogram import AudioMaeTower, BeatsTower
+from audiojax.towers.text import TextTower
+
+WORLD = ("data.source=memory", "data.size=0.006")
+CLIPS = np.random.default_rng(0).uniform(-0.1, 0.1, size=(2, 61_440)).astype(np.float32)
+
+
+def train(workdir, *only, **options):
+    return audiojax.train_towers(workdir, size="debug", only=only, overrides=WORLD, progress=False, **options)
+
+
+@pytest.fixture(scope="module")
+def text_tower(tmp_path_factory):
+    """(folder of the towers, what training BERT told)."""
+    folder = tmp_path_factory.mktemp("towers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(bert.PRESETS, "tiny", BertConfig(width=8, layers=1, heads=2, hidden=8, max_positions=64))
+        yield folder, train(folder, "bert")
+
+
+def test_a_tower_is_trained_measured_and_opened(text_tower):
+    folder, found = text_tower
+    (row,) = found.rows
+    assert (row["tower"], row["metric"].name, row["metric"].ceiling) == ("bert", "masked words", 1.0)
+    assert 0 <= row["metric"].low <= row["metric"].value <= row["metric"].high <= 1
+    assert 0 < row["metric"].chance < 0.5
+    with found.table.open(newline="") as handle:
+        (written,) = csv.DictReader(handle)
+    assert float(written["value"]) == row["metric"].value
+    assert "bert: training loss" in found.report.read_text()
+
+    tower = audiojax.load(folder / "bert")
+    assert isinstance(tower, TextTower)
+    tokenizer = Tokenizer.load(folder / "bert" / "tokenizer")
+    states = tower(*tokenizer.encode(["rain falls", "a dog barks twice"], 12))
+    assert states.shape == (2, 12, 8)
+    layer = 4 * (8 * 8 + 8) + 2 * 8 * 8 + 8 + 8 + 2 * 16
+    assert row["parameters"] == (tokenizer.vocab_size + 64 + 2) * 8 + 16 + layer
+
+
+def test_finished_towers_are_kept(text_tower):
+    folder, found = text_tower
+    before = {path: path.stat().st_mtime_ns for path in (folder / "bert").rglob("*") if path.is_file()}
+    assert [row["metric"] for row in train(folder, "bert").rows] == [row["metric"] for row in found.rows]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_does_not_search_says_so(text_tower):
+    folder, _ = text_tower
+    for call in (load_finder, audiojax.evaluate):
+        with pytest.raises(UsageError, match="TextTower, which does not search"):
+            call(folder / "bert")
+
+
+def test_all_towers_of_a_world_share_one_tokenizer(text_tower, tmp_path):
+    folder, _ = text_tower
+    stored = json.loads((folder / "bert" / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
+    for spec in ("clap,debug", "clap,debug,field", "t5,debug", "tagger,debug"):
+        config = to_dict(load_config(f"towers/soundworld:{spec}", WORLD))
+        text = _open_together(config, progress=False)[2]
+        assert make_tokenizer(config, text, tmp_path / "none").backend.get_vocab() == stored
+
+
+@pytest.mark.slow
+def test_every_other_tower(tmp_path):
+    found = train(tmp_path, "clap", "audiomae", "beats", "t5", "tagger", domain="field")
+    names = [row["tower"] for row in found.rows]
+    assert list(dict.fromkeys(names)) == ["clap", "audiomae", "beats", "t5", "tagger"]
+    assert names.count("clap") == 8
+    for row in found.rows:
+        metric = row["metric"]
+        assert np.isfinite(metric.value), row
+        assert metric.chance > 0
+        assert row["parameters"] > 10_000
+    assert load_config("towers/soundworld:clap,debug,field").data.domain == "field"
+
+    clap = audiojax.load(tmp_path / "clap")
+    assert isinstance(clap, ClapTower)
+    audio, text = clap.embed_audio(CLIPS, 16_000), clap.embed_text(["Rain falls.", "rain falls"])
+    assert audio.shape == (2, 128)
+    np.testing.assert_allclose(np.linalg.norm(audio, axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(text[0], text[1])  # cleaned as in training
+    short = clap.embed_audio(CLIPS[:, :16_000], 16_000)
+    repeated = np.pad(np.tile(CLIPS[:, :16_000], 3), ((0, 0), (0, 61_440 - 48_000)))
+    np.testing.assert_allclose(short, clap.embed_audio(repeated, 16_000), atol=1e-5)
+
+    mae, beats, tagger, t5 = (audiojax.load(tmp_path / name) for name in ("audiomae", "beats", "tagger", "t5"))
+    assert (type(mae), type(beats), type(tagger), type(t5)) == (AudioMaeTower, BeatsTower, PannsTower, TextTower)
+    assert mae.condition(CLIPS, size=(4, 4)).shape == (2, 6, 80)
+    assert beats(CLIPS).logits.shape == tagger(CLIPS).clipwise.shape == (2, 52)
+    tokenizer = Tokenizer.load(tmp_path / "t5" / "tokenizer")
+    assert t5(*tokenizer.encode(["rain falls"], 8)).shape == (1, 8, 128)
+    assert t5.config.vocab_size > tokenizer.vocab_size
+    assert len({audiojax.load(tmp_path / name).digest for name in ("beats", "tagger")}) == 2
+
+
+def test_misuse(tmp_path):
+    with pytest.raises(UsageError, match="--only vggish: there is no such tower; there are clap, audiomae"):
+        train(tmp_path, "bert", "vggish")
+    with pytest.raises(UsageError, match="--domain moon: takes studio or field"):
+        train(tmp_path, domain="moon")
+    with pytest.raises(UsageError, match="--size large: takes mini"):
+        audiojax.train_towers(tmp_path, size="large")
+    with pytest.raises(UsageError, match="takes one of clap, audiomae"):
+        load_config("towers/soundworld:clap,bert")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_of_another_config_is_not_taken_over(text_tower, tmp_path):
+    folder, _ = text_tower
+    shutil.copytree(folder / "bert", tmp_path / "bert")
+    with pytest.raises(UsageError, match="holds a run with another config"):
+        audiojax.train_towers(tmp_path, size="debug", only=["bert"], overrides=(*WORLD, "seed=9"), progress=False)
+
+
+def test_minutes_are_those_of_the_steps(tmp_path):
+    rows = ["phase,step,name,value", "p,10,speed/steps_per_second,5.0", "p,40,speed/steps_per_second,0.5", "p,40,train/loss,1.0"]
+    (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
+    assert training_minutes(tmp_path) == pytest.approx((10 / 5 + 30 / 0.5) / 60)
+
+
+def test_chance_says_the_most_frequent_word(tmp_path):
+    tokenizer = Tokenizer.train(["rain rain falls", "a rain"], 60)
+
+    class Told:
+        def __len__(self):
+            return 2
+
+        def captions(self, index):
+            return [["Rain, rain falls!"], ["a rain"]][index]
+
+    rain = tokenizer.backend.convert_tokens_to_ids("rain")
+    assert most_frequent_token(Told(), tokenizer) == rain
+    predictions = {
+        "correct": np.array([[[1, 0, 1]], [[1, 1, 0]]], bool),
+        "scored": np.array([[[1, 1, 0]], [[1, 0, 0]]], bool),
+        "target": np.array([[[rain, 0, rain]], [[0, rain, 0]]]),
+    }
+    metric = word_metric("w", predictions, rain)
+    assert (metric.value, metric.chance) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+
+
+def test_retrieval_of_unit_vectors_with_chance_and_ceiling():
+    audio = np.eye(20)
+    metrics = retrieval_metrics({"audio": audio, "text": np.stack([audio, audio], axis=1)}, {"t2a/R@1": 0.9})
+    assert [metric.name for metric in metrics][:4] == ["t2a/R@1", "t2a/R@5", "t2a/R@10", "t2a/mAP@10"]
+    assert all(metric.value == 1 for metric in metrics)
+    assert (metrics[0].chance, metrics[0].ceiling, metrics[1].ceiling) == (pytest.approx(1 / 20), 0.9, None)
