@@ -17,12 +17,12 @@ PHASES = {
     "tagger": "tagging",
 }
 STEPS = {  # mini, base
-    "clap": (200, 5_000),
-    "audiomae": (200, 4_000),
-    "beats": (120, 2_500),
-    "bert": (350, 5_000),
-    "t5": (400, 4_000),
-    "tagger": (250, 4_000),
+    "clap": (200, 2_000),
+    "audiomae": (200, 2_000),
+    "beats": (120, 1_000),
+    "bert": (350, 2_500),
+    "t5": (400, 3_000),
+    "tagger": (250, 2_000),
 }
 RATES = {"clap": 1e-3, "tagger": 3e-3}
 TEXT = ("bert", "t5")
@@ -71,7 +71,7 @@ def get_config(arg: str = "clap") -> ConfigDict:
         config.model.masked = 0.8  # share of the patches
         config.model.decoder = ConfigDict({"width": 64, "layers": 2, "heads": 4})
     else:
-        config.model.dropout = 0.1 if size == "base" else 0.0  # a few epochs of `mini` need none, and drawing it takes a third of a step
+        config.model.dropout = 0.1 if size == "base" else 0.0  # the few epochs of mini need none
     if tower in ("clap", "beats", "tagger"):
         config.model.spec_augment = ConfigDict({"time_stripes": 2, "time_width": 24, "mel_stripes": 2, "mel_width": 6})
     if tower == "clap":
