@@ -6,6 +6,7 @@ import numpy as np
 
 from audiojax.audio.spectral import PANNS_16K, PANNS_32K, MelConfig
 from audiojax.encoders.panns import PRESETS, Panns, PannsConfig
+from audiojax.errors import UsageError
 from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes
 from audiojax.pretrained.rules import Family, Row
 from audiojax.towers.panns import PannsTower
@@ -18,6 +19,7 @@ ROWS = (
     Row(r"(bn0|fc1|fc_audioset)/(\w+)", r"\1.\2"),
 )
 FRONT_END = (r"spectrogram_extractor\..*", r"logmel_extractor\..*", r".*\.num_batches_tracked")  # we compute it, and the counters
+RATES = {513: "published_32k", 257: "published_16k"}  # rows of the mel matrix in the file -> preset
 HEAD = (r"(fc1|fc_audioset)\..*",)
 
 
@@ -30,11 +32,16 @@ def config_of(checkpoint: Checkpoint) -> PannsConfig:
     """CNN14 or ResNet38 as published, told apart by the names of their tensors, with the tagging head that the files have.
 
     Both rates have the same shapes, but not the same spectrogram: 16 kHz files keep a mel matrix of 257 rows.
+
+    Raises:
+      UsageError: a file of another rate.
     """
     shapes = checkpoint.shapes
     arch = "resnet38" if any("resnet." in name for name in shapes) else "cnn14"
     mel = next((shape for name, shape in shapes.items() if name.endswith("melW")), (513, 64))
-    base = PRESETS[arch]["published_16k" if mel[0] == 257 else "published_32k"]
+    if mel[0] not in RATES:
+        raise UsageError(f"PANNs: a mel matrix of {mel[0]} rows; there are {' and '.join(map(str, RATES))}, of 32 and 16 kHz")
+    base = PRESETS[arch][RATES[mel[0]]]
     return replace(base, head=any("fc_audioset" in name for name in shapes))
 
 

@@ -38,6 +38,7 @@ def config_of(checkpoint: Checkpoint) -> T5Config:
     form = facts.get("feed_forward_proj", "relu")
     if form not in ("relu", "gated-gelu"):
         raise UsageError(f"config.json: feed_forward_proj is {form!a:.80}; there are relu and gated-gelu")
+    buckets = size(facts, "relative_attention_num_buckets", 32, least=4)
     return T5Config(
         vocab_size=size(facts, "vocab_size"),
         width=size(facts, "d_model"),
@@ -46,8 +47,8 @@ def config_of(checkpoint: Checkpoint) -> T5Config:
         head_width=size(facts, "d_kv"),
         hidden=size(facts, "d_ff"),
         gated=form == "gated-gelu",
-        buckets=size(facts, "relative_attention_num_buckets", 32),
-        max_distance=size(facts, "relative_attention_max_distance", 128),
+        buckets=buckets,
+        max_distance=size(facts, "relative_attention_max_distance", 128, least=buckets // 4 + 1),  # a quarter have a distance of their own
         norm_eps=number(facts, "layer_norm_epsilon", 1e-6),
     )
 

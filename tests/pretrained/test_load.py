@@ -111,6 +111,14 @@ def test_panns_are_known_by_their_names(tmp_path):
     assert panns_config(block) == PANNS_PRESETS["cnn14"]["published_32k"]
     assert panns_config(block | {"resnet.layer1.0.conv1.weight": ()}).arch == "resnet38"
     assert panns_config(block | {"logmel_extractor.melW": (257, 64), "fc_audioset.bias": (527,)}).sample_rate == 16_000
+    with pytest.raises(UsageError, match="a mel matrix of 129 rows; there are 513 and 257"):
+        panns_config(block | {"logmel_extractor.melW": (129, 64)})
+
+
+def test_relative_positions_that_make_no_buckets(tmp_path):
+    state = {"shared.weight": np.zeros((50, 8), np.float32)}
+    with pytest.raises(UsageError, match="relative_attention_max_distance is 8, and a whole number from 9"):
+        load_tower(write_folder(tmp_path / "model", T5 | {"relative_attention_max_distance": 8}, state))
 
 
 @pytest.mark.parametrize(
