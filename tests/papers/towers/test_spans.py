@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiojax.papers.towers.spans import corrupt_spans, restore, sentinels, span_counts, target_length
@@ -21,6 +21,7 @@ def rows_of(texts):
     return ids, mask
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(len(SPECIAL), VOCAB - 1), max_size=LENGTH - 2), st.integers(0, 2**31 - 1))
 def test_input_and_target_give_the_text_back(words, seed):
     ids, mask = rows_of([words])
