@@ -76,7 +76,7 @@ def evaluate(
     workdir = Path(workdir).expanduser()
     finder = load(workdir)
     if not isinstance(finder, Finder):
-        raise UsageError(f"{shown(workdir)}: is no run of this audiojax, so there is no data to evaluate it on; give a run directory")
+        raise UsageError(f"{shown(workdir)}: is no run of DiffATR, which this measures; `audiojax towers` measures towers")
     trained_on, data, other = finder.config["data"], finder.config["data"], None
     if data_dir is not None:
         if domain:

@@ -4,23 +4,28 @@ import csv
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 import audiojax
 from audiojax.api import load_finder
 from audiojax.api.data import make_tokenizer
+from audiojax.api.start import start_of, tokenizer_folder
 from audiojax.api.towers import most_frequent_token, retrieval_metrics, training_minutes, word_metric
 from audiojax.api.train import _open_together
 from audiojax.config import load_config, to_dict
 from audiojax.encoders import bert
 from audiojax.encoders.bert import BertConfig
 from audiojax.errors import UsageError
+from audiojax.papers import PAPERS
+from audiojax.partition import flat_paths
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.clap import ClapTower
 from audiojax.towers.panns import PannsTower
 from audiojax.towers.spectrogram import AudioMaeTower, BeatsTower
 from audiojax.towers.text import TextTower
+from tests.test_published_configs import shapes
 
 WORLD = ("data.source=memory", "data.size=0.006")
 CLIPS = np.random.default_rng(0).uniform(-0.1, 0.1, size=(2, 61_440)).astype(np.float32)
@@ -68,9 +73,22 @@ def test_finished_towers_are_kept(text_tower):
 
 def test_what_does_not_search_says_so(text_tower):
     folder, _ = text_tower
-    for call in (load_finder, audiojax.evaluate):
-        with pytest.raises(UsageError, match="TextTower, which does not search"):
-            call(folder / "bert")
+    with pytest.raises(UsageError, match="TextTower, which does not search; DiffATR and CLAP do"):
+        load_finder(folder / "bert")
+    with pytest.raises(UsageError, match="is no run of DiffATR, which this measures"):
+        audiojax.evaluate(folder / "bert")
+
+
+def test_other_runs_start_from_a_tower(text_tower):
+    run = text_tower[0] / "bert"
+    config = to_dict(load_config("diffatr/soundworld:debug", [f"init.text={run}"]))
+    assert tokenizer_folder(config) == run / "final" / "tokenizer"
+    vocab_size = Tokenizer.load(tokenizer_folder(config)).vocab_size
+    task = PAPERS["diffatr"].make_task(config, "contrastive", vocab_size=vocab_size)
+    abstract = jax.eval_shape(task.init, jax.random.key(0), shapes(1, 64_000, 8))
+    given = flat_paths(start_of(PAPERS["diffatr"], config, abstract, progress=False).params)
+    for path, leaf in flat_paths(audiojax.load(run).params["params"]).items():
+        np.testing.assert_array_equal(given[f"dual/text_tower/{path}"], leaf)
 
 
 def test_all_towers_of_a_world_share_one_tokenizer(text_tower, tmp_path):
