@@ -152,7 +152,7 @@ FORMS = [(name, "eager") for name in SHAPES] + [("cnn14", "channels_last"), ("un
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("name", "form"), [*FORMS, pytest.param("cnn14", "compile", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "form"), FORMS)
 def test_the_torch_side_runs(name, form):
     pytest.importorskip("torch")
     from audiojax.bench import towers_torch
