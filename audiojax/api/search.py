@@ -1,6 +1,8 @@
 """What every model that finds sounds has in common: a folder is embedded once, and its windows are ranked for a description."""
 
 import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,7 @@ class Hit:
     cosine: float
 
 
-class Searcher:
+class Searcher(ABC):
     """Indexes folders and searches them; a model adds `model_id`, `embed_text`, `embed_audio` and, where it re-ranks, `scores`.
 
     Attributes:
@@ -53,13 +55,13 @@ class Searcher:
         """Length of a window."""
         return self.samples / self.sample_rate
 
-    def embed_text(self, texts: list[str]) -> Float[np.ndarray, "t d"]:
-        """Embeddings of texts."""
-        raise NotImplementedError
+    @abstractmethod
+    def embed_text(self, texts: Sequence[str]) -> Float[np.ndarray, "t d"]:
+        """Embeddings of texts. UsageError for an empty text."""
 
+    @abstractmethod
     def embed_audio(self, waveforms: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b d"]:
-        """Embeddings of windows."""
-        raise NotImplementedError
+        """Embeddings of windows of `samples` samples in [-1, 1] at `sample_rate`."""
 
     def scores(self, text: Float[np.ndarray, "1 d"], audio: Float[np.ndarray, "a d"]) -> tuple[np.ndarray, np.ndarray]:
         """(cosine, score) of every window for one query; both the same here."""
