@@ -8,6 +8,7 @@
 AUDIOJAX_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 AUDIOJAX_VENV="${AUDIOJAX_VENV:-$AUDIOJAX_ROOT/.venv}"
 AUDIOJAX_STAMP="$AUDIOJAX_VENV/audiojax-installed"
+unset PYTHONDONTWRITEBYTECODE # set in many containers: each start would compile thousands of modules again, 15 s
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -71,7 +71,7 @@ PRESETS = {
     "htsat-tiny": HtsatConfig(),
     "htsat-tiny-fused": HtsatConfig(fusion=True),
     "htsat-base": HtsatConfig(channels=128, depths=(2, 2, 12, 2)),
-    "tiny": HtsatConfig(image=128, mels=64, channels=24, depths=(2, 2, 2), heads=(2, 4, 8), window=4, sample_rate=16_000),
+    "tiny": HtsatConfig(image=128, mels=64, patch=8, channels=24, depths=(2, 2, 2), heads=(2, 4, 8), window=4, sample_rate=16_000),
 }
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sklearn.metrics import average_precision_score
 
 from audiojax.errors import AudiojaxError
 
@@ -17,6 +16,8 @@ def average_precisions(scores: Float[np.ndarray, "b classes"], labels: Float[np.
     Raises:
       AudiojaxError: no class occurs, or the shapes differ.
     """
+    from sklearn.metrics import average_precision_score
+
     occurring = _occurring(scores, labels)
     return np.array([average_precision_score(labels[:, i] > 0, scores[:, i]) for i in np.flatnonzero(occurring)])
 

@@ -183,9 +183,14 @@ def fetch_rows(layout: Layout, tree: Any) -> Any:
 
 
 def to_saved(layout: Layout, tree: Any) -> Any:
-    """The tree as Orbax saves it: global arrays. Only the pmap state of several processes changes, on a mesh of all devices."""
-    if layout.parallel == "mesh" or jax.process_count() == 1:
+    """The tree as Orbax saves it: global arrays. The pmap state of several processes is laid on a mesh of all devices.
+
+    That of one process is read from its first device: of a replicated leaf Orbax takes a slice from each, which it compiles for every shape.
+    """
+    if layout.parallel == "mesh":
         return tree
+    if jax.process_count() == 1:
+        return jax.tree.map(lambda x: x.addressable_data(0), tree)
     replicated = saved_sharding(layout)
     return jax.tree.map(lambda x: _rewrap(x, replicated, [shard.data for shard in x.addressable_shards]), tree)
 

@@ -17,7 +17,7 @@ PHASES = {
     "tagger": "tagging",
 }
 STEPS = {  # mini, base
-    "clap": (200, 2_000),
+    "clap": (300, 3_000),
     "audiomae": (200, 2_000),
     "beats": (120, 1_000),
     "bert": (350, 2_500),
@@ -51,7 +51,7 @@ def get_config(arg: str = "clap") -> ConfigDict:
     config.data.sample_rate = 16_000  # Hz
     config.data.seconds = 3.84
     config.data.padding = "zero"  # of clips shorter than `seconds`: zero | repeat
-    config.data.max_tokens = 40
+    config.data.max_tokens = 32
     config.data.captions = 5  # of each clip
     config.data.mode = "pairs" if tower in ("clap", *TEXT) else "random"  # pairs: every (clip, caption) | random: every clip
     config.data.labels = phase == "tagging"
