@@ -185,7 +185,7 @@ def fetch_rows(layout: Layout, tree: Any) -> Any:
 def to_saved(layout: Layout, tree: Any) -> Any:
     """The tree as Orbax saves it: global arrays. The pmap state of several processes is laid on a mesh of all devices.
 
-    That of one process is read from its first device: of a replicated leaf Orbax takes a slice from each, which it compiles for every shape.
+    That of one process is read from its first device: of a replicated leaf Orbax takes a slice from each, compiled for every shape.
     """
     if layout.parallel == "mesh":
         return tree
