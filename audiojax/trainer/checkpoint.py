@@ -231,8 +231,8 @@ class Checkpoints:
 
 def state_digest(tree: Any) -> int:
     """A checksum of every bit of every leaf, 32 bits, the same for every layout of the same values."""
-    sums = jax.device_get([_sum_of_bits(leaf) for leaf in jax.tree.leaves(tree)])
-    return sum(int(total) * (2 * index + 1) for index, total in enumerate(sums)) % 2**32
+    sums = [int(_sum_of_bits(leaf)) for leaf in jax.tree.leaves(tree)]  # each awaited: many sums over devices at once can lock on CPUs
+    return sum(total * (2 * index + 1) for index, total in enumerate(sums)) % 2**32
 
 
 @jax.jit
