@@ -59,7 +59,7 @@ def make_layout(parallel: str = "pmap", mesh_sizes: Sequence[int] = (-1, 1, 1), 
     """The layout over `devices` (default: all).
 
     Args:
-      parallel: "pmap" | "mesh".
+      parallel: "pmap" | "mesh"; one device is a mesh under either name, for a pmap over it only takes longer to compile.
       mesh_sizes: devices along data, fsdp, tensor; one of them may be -1 (what is left).
 
     Raises:
@@ -68,7 +68,9 @@ def make_layout(parallel: str = "pmap", mesh_sizes: Sequence[int] = (-1, 1, 1), 
     if parallel not in ("pmap", "mesh"):
         raise UsageError(f"parallel='{parallel}': takes 'pmap' or 'mesh'")
     devices = list(jax.devices() if devices is None else devices)
-    if parallel == "pmap":
+    if parallel == "pmap" and len(devices) == 1:
+        mesh_sizes = (1, 1, 1)
+    elif parallel == "pmap":
         local = [device for device in devices if device.process_index == jax.process_index()]
         return Layout("pmap", Mesh(np.array(local), (AXIS_NAME,), axis_types=(AxisType.Auto,)), len(devices), len(devices))
     sizes = list(mesh_sizes)
