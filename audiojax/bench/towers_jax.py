@@ -18,6 +18,7 @@ from audiojax.encoders import bert, clap, panns, t5
 from audiojax.models import hifigan, llama, unet, vae
 from audiojax.models.decoding import Decoding
 from audiojax.models.llama_generation import generate
+from audiojax.nn.conv import image_options
 from audiojax.typing import Array
 
 
@@ -53,10 +54,17 @@ def fill(rng: np.random.Generator, shapes: Any) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
-def apply(rng: np.random.Generator, module: nn.Module, inputs: tuple[Any, ...], pick: Callable[[Any], Array], **options: Any) -> Built:
-    """A module's forward pass, of which `pick` chooses one output; items are rows of the first input."""
+def apply(
+    rng: np.random.Generator,
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    pick: Callable[[Any], Array],
+    compiler: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Built:
+    """A module's forward pass, of which `pick` chooses one output; items are rows of the first input, `compiler` are options of its jit."""
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *inputs, train=False, **options))
-    function = jax.jit(lambda variables, *inputs: pick(module.apply(variables, *inputs, train=False, **options)))
+    function = jax.jit(lambda variables, *inputs: pick(module.apply(variables, *inputs, train=False, **options)), compiler_options=compiler)
     everything = (fill(rng, shapes), *inputs)
     return Built(function, everything, len(inputs[0]), ((1, function, everything),))
 
@@ -73,7 +81,7 @@ def ids(rng: np.random.Generator, shape: tuple[int, ...], vocab_size: int) -> tu
 
 def make_unet(rng, config, shape):
     inputs = (normal(rng, *shape), jnp.full(shape[0], 500, jnp.int32), normal(rng, shape[0], config.class_width))
-    return apply(rng, unet.UNet(config), inputs, lambda out: out)
+    return apply(rng, unet.UNet(config), inputs, lambda out: out, image_options())
 
 
 def make_vae_decode(rng, config, shape):
@@ -101,7 +109,7 @@ def make_t5(rng, config, shape):
 
 
 def make_cnn14(rng, config, shape):
-    return apply(rng, panns.Panns(config), (normal(rng, *shape),), lambda out: out.clipwise)
+    return apply(rng, panns.Panns(config), (normal(rng, *shape),), lambda out: out.clipwise, image_options())
 
 
 def make_log_mel(rng, config, shape):

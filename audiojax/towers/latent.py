@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float, Int
 
 from audiojax.models.unet import Context
-from audiojax.towers.base import Tower, infer
+from audiojax.towers.base import Tower, infer, infer_images
 from audiojax.typing import Array, Key
 
 
@@ -33,7 +33,7 @@ class UnetTower(Tower):
         contexts: Sequence[Context] = (),
     ) -> Float[Array, "b t f c"]:
         """The noise in noised latents; see `audiojax.models.unet.UNet`."""
-        return infer(self.module, self.params, latents, timesteps, class_labels, tuple(contexts))
+        return infer_images(self.module, self.params, latents, timesteps, class_labels, tuple(contexts))
 
 
 class HifiganTower(Tower):

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
-import jax
 from jaxtyping import Float
 
 from audiojax.audio.spectral import MelConfig, log_mel
 from audiojax.encoders.panns import PannsOutput
 from audiojax.errors import UsageError
+from audiojax.nn.conv import image_jit
 from audiojax.towers.base import Tower
 from audiojax.towers.waveforms import Waveforms, batch_at
 from audiojax.typing import Array
@@ -44,7 +44,7 @@ class PannsTower(Tower):
             raise UsageError(f"clips of {clips.shape[1] / self.mel.sample_rate:g} s: {error}") from error
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(image_jit, static_argnums=(0, 1))
 def encode(module: nn.Module, mel: MelConfig, params: Mapping[str, Any], waveform: Float[Array, "b n"]) -> PannsOutput:
     """The network on the log-mel of waveforms."""
     return module.apply(params, log_mel(waveform, mel), train=False)

@@ -1,5 +1,7 @@
 """The fast forms of convolutions against their definitions, values and gradients."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,3 +65,34 @@ def test_signals_keep_their_length(dilation):
     padded = np.pad(x, ((0, 0), (2 * dilation, 2 * dilation), (0, 0)))
     want = sum(padded[:, i * dilation : i * dilation + 9] @ kernel[i] for i in range(5)) + np.arange(4)
     np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_image_jit_is_jit():
+    x, kernel = normal(2, 9, 8, 3), normal(3, 3, 3, 4)
+
+    @partial(conv.image_jit, static_argnums=0)
+    def twice(factor, x, kernel):
+        """Doc."""
+        return factor * conv.conv(x, kernel)
+
+    assert (twice.__name__, twice.__doc__) == ("twice", "Doc.")
+    np.testing.assert_allclose(twice(2, x, kernel), 2 * conv.conv(x, kernel), atol=1e-5)
+
+
+@pytest.mark.parametrize(("backend", "known"), [("cpu", True), ("cpu", False), ("tpu", True)])
+def test_options_are_for_cpus_that_know_them(monkeypatch, backend, known):
+    class Jitted:
+        def lower(self, x):
+            return self
+
+        def compile(self):
+            if not known:
+                raise jax.errors.JaxRuntimeError("No such compile option")
+
+    monkeypatch.setattr(conv.jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(conv.jax, "jit", lambda function, compiler_options: Jitted())
+    assert bool(conv.image_options.__wrapped__()) == (backend == "cpu" and known)
+
+
+def test_this_jaxlib_knows_the_option():
+    assert conv.image_options()
