@@ -1,7 +1,9 @@
 """Retrieval scores from a similarity matrix, in both directions, with the chance level of each. NumPy only.
 
 Ties are pessimistic: at equal similarity every wrong item comes first, so that a constant model scores nothing.
-Ranks count from 0. R@K and mAP@10 are fractions in [0, 1]; MedR and MeanR count from 1.
+Ranks count from 0. R@K, mAP@K and nDCG@10 are fractions in [0, 1]; MedR and MeanR count from 1.
+
+`text_to_audio` and `audio_to_text` take what belongs together from the captions' clips; `graded` takes any table of relevance.
 """
 
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from audiojax.errors import AudiojaxError
 
 DEPTHS = (1, 5, 10)
 AP_DEPTH = 10
+GAIN_DEPTH = 10
 
 
 @dataclass(frozen=True)
@@ -21,26 +24,32 @@ class Ranks:
 
     Attributes:
       rank: rank of the best relevant item, from 0.
-      average_precision: AP@10, sum over relevant items at ranks p_1 < p_2 < ... <= 10 of m / p_m, over the number of relevant items.
+      average_precision: AP@K, sum over relevant items at ranks p_1 < p_2 < ... <= K of m / p_m, over the number of relevant items.
       clip: clip of the query, the unit that a clustered bootstrap draws.
+      depth: K of the average precision.
+      gain: nDCG@10 where relevance has grades, None where an item is right or wrong.
     """
 
     rank: Int[np.ndarray, " q"]
     average_precision: Float[np.ndarray, " q"]
     clip: Int[np.ndarray, " q"]
+    depth: int = AP_DEPTH
+    gain: Float[np.ndarray, " q"] | None = None
 
     def hits(self, depth: int) -> Float[np.ndarray, " q"]:
         """1.0 where a relevant item is among the first `depth`; its mean is R@depth."""
         return (self.rank < depth).astype(np.float64)
 
     def summary(self) -> dict[str, float]:
-        """R@1, R@5, R@10, R_sum (of the three, for model selection), mAP@10, MedR = floor(median rank) + 1, MeanR = mean rank + 1."""
+        """R@1, R@5, R@10, R_sum (of the three, for model selection), mAP@K, MedR = floor(median rank) + 1, MeanR = mean rank + 1, nDCG@10."""
         recall = {f"R@{depth}": float(self.hits(depth).mean()) for depth in DEPTHS}
+        gain = {} if self.gain is None else {f"nDCG@{GAIN_DEPTH}": float(self.gain.mean())}
         return recall | {
             "R_sum": sum(recall.values()),
-            f"mAP@{AP_DEPTH}": float(self.average_precision.mean()),
+            f"mAP@{self.depth}": float(self.average_precision.mean()),
             "MedR": float(np.floor(np.median(self.rank)) + 1),
             "MeanR": float(self.rank.mean() + 1),
+            **gain,
         }
 
 
@@ -79,6 +88,37 @@ def audio_to_text(similarity: Float[np.ndarray, "t a"], clip_index: Int[np.ndarr
         rank[i] = ahead[0]
         precision[i] = np.sum(np.where(position <= AP_DEPTH, found / position, 0.0)) / len(own)
     return Ranks(rank, precision, clips)
+
+
+def graded(similarity: Float[np.ndarray, "q n"], relevance: Float[np.ndarray, "q n"], *, depth: int = 16) -> Ranks:
+    """Queries over items of which several may be right, to different degrees: mAP@16 of DCASE 2025's task 6, and nDCG@10.
+
+    nDCG@10 is the sum of g_p / log2(p + 1) over the first ten places, over the largest that an order of these grades can reach.
+
+    Args:
+      similarity: any finite or infinite scores, higher is more alike.
+      relevance: grade g of every item, 0 = wrong; any other counts as right for ranks and precision.
+      depth: K of the average precision.
+
+    Raises:
+      AudiojaxError: NaN or shapes that do not fit, a negative grade, or a query for which nothing is right.
+    """
+    similarity, relevance = np.asarray(similarity), np.asarray(relevance, np.float64)
+    if similarity.ndim != 2 or similarity.shape != relevance.shape or similarity.size == 0:
+        raise AudiojaxError(f"similarity {similarity.shape} and relevance {relevance.shape}: both are [queries, items]")
+    _refuse_nan(similarity)
+    if not (relevance >= 0).all():
+        raise AudiojaxError("relevance holds negative grades or NaN; 0 means wrong")
+    if not (relevance > 0).any(axis=1).all():
+        raise AudiojaxError(f"query {np.flatnonzero(~(relevance > 0).any(axis=1))[0]} has no right answer: leave it out")
+    order = np.lexsort((relevance, -similarity), axis=1)  # at equal similarity the lower grade comes first
+    grades = np.take_along_axis(relevance, order, axis=1)
+    right = grades > 0
+    found, position = np.cumsum(right, axis=1), np.arange(1, grades.shape[1] + 1)
+    precision = np.where(right & (position <= depth), found / position, 0.0).sum(axis=1) / right.sum(axis=1)
+    discount = np.where(position <= GAIN_DEPTH, 1 / np.log2(position + 1), 0.0)
+    gain = grades @ discount / (-np.sort(-relevance, axis=1) @ discount)
+    return Ranks(np.argmax(right, axis=1), precision, np.arange(len(grades)), depth, gain)
 
 
 def retrieval_scores(similarity: Float[np.ndarray, "t a"], clip_index: Int[np.ndarray, " t"]) -> dict[str, float]:
@@ -127,8 +167,12 @@ def _checked(similarity: np.ndarray, clip_index: np.ndarray) -> tuple[np.ndarray
         raise AudiojaxError(f"similarity {similarity.shape} should be [texts, clips] with one clip index per text, got {clip_index.shape}")
     if clip_index.min() < 0 or clip_index.max() >= similarity.shape[1]:
         raise AudiojaxError(f"clip indices {clip_index.min()}..{clip_index.max()} do not fit {similarity.shape[1]} clips")
+    _refuse_nan(similarity)
+    return similarity, clip_index.astype(np.int64)
+
+
+def _refuse_nan(similarity: np.ndarray) -> None:
     missing = np.isnan(similarity)
     if missing.any():
-        text, clip = np.argwhere(missing)[0]
-        raise AudiojaxError(f"{missing.sum()} of {similarity.size} similarities are NaN, the first at text {text}, clip {clip}")
-    return similarity, clip_index.astype(np.int64)
+        row, column = np.argwhere(missing)[0]
+        raise AudiojaxError(f"{missing.sum()} of {similarity.size} similarities are NaN, the first at row {row}, column {column}")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiojax.errors import AudiojaxError
-from audiojax.metrics.retrieval import Ranks, audio_to_text, chance_scores, retrieval_scores, text_to_audio
+from audiojax.metrics.retrieval import Ranks, audio_to_text, chance_scores, graded, retrieval_scores, text_to_audio
 
 
 def random_case(seed, clips=30, captions=5, levels=None):
@@ -172,7 +172,7 @@ def test_clips_without_captions_are_distractors():
 def test_bad_matrices_are_named():
     similarity, clip_index = random_case(0, clips=4, captions=2)
     similarity[5, 2] = np.nan
-    with pytest.raises(AudiojaxError, match="1 of 32 similarities are NaN, the first at text 5, clip 2"):
+    with pytest.raises(AudiojaxError, match="1 of 32 similarities are NaN, the first at row 5, column 2"):
         text_to_audio(similarity, clip_index)
     with pytest.raises(AudiojaxError, match="NaN"):
         audio_to_text(similarity, clip_index)
@@ -180,3 +180,67 @@ def test_bad_matrices_are_named():
         text_to_audio(np.zeros((8, 4)), clip_index + 1)
     with pytest.raises(AudiojaxError, match="one clip index per text"):
         text_to_audio(np.zeros((8, 4)), clip_index[:5])
+
+
+def test_several_right_answers_by_hand():
+    similarity = -np.arange(20.0)[None, :]  # the items stand in their order
+    relevance = np.zeros((1, 20))
+    relevance[0, [1, 3, 17]] = 2, 1, 3
+    found = graded(similarity, relevance)
+    assert found.rank[0] == 1
+    assert found.average_precision[0] == pytest.approx((1 / 2 + 2 / 4) / 3)  # the third lies beyond 16
+    ideal = 3 / np.log2(2) + 2 / np.log2(3) + 1 / np.log2(4)
+    assert found.gain[0] == pytest.approx((2 / np.log2(3) + 1 / np.log2(5)) / ideal)
+    assert found.summary().keys() == {"R@1", "R@5", "R@10", "R_sum", "mAP@16", "MedR", "MeanR", "nDCG@10"}
+    assert graded(similarity, relevance, depth=20).average_precision[0] == pytest.approx((1 / 2 + 2 / 4 + 3 / 18) / 3)
+
+
+def test_grades_agree_with_ir_measures():
+    import ir_measures
+    from ir_measures import AP, RR, nDCG
+
+    rng = np.random.default_rng(0)
+    similarity = rng.permutation(40 * 30).reshape(40, 30).astype(float)
+    relevance = rng.integers(0, 4, (40, 30)) * (rng.random((40, 30)) < 0.3)
+    relevance[:, 0] = 1
+    found = graded(similarity, relevance)
+    run = [ir_measures.ScoredDoc(f"q{q}", f"d{d}", similarity[q, d]) for q, d in np.ndindex(40, 30)]
+    qrels = [ir_measures.Qrel(f"q{q}", f"d{d}", int(relevance[q, d])) for q, d in np.ndindex(40, 30)]
+    theirs = ir_measures.calc_aggregate([AP @ 16, nDCG @ 10, RR], qrels, run)
+    assert found.summary()["mAP@16"] == pytest.approx(theirs[AP @ 16], abs=1e-5)
+    assert found.summary()["nDCG@10"] == pytest.approx(theirs[nDCG @ 10], abs=1e-5)
+    assert np.mean(1 / (found.rank + 1)) == pytest.approx(theirs[RR], abs=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), levels=st.integers(2, 9))
+def test_one_right_answer_of_grade_one_is_text_to_audio(seed, levels):
+    similarity, clip_index = random_case(seed, clips=12, captions=2, levels=levels)
+    relevance = np.arange(12)[None, :] == clip_index[:, None]
+    found, want = graded(similarity, relevance, depth=10), text_to_audio(similarity, clip_index)
+    np.testing.assert_array_equal(found.rank, want.rank)
+    np.testing.assert_allclose(found.average_precision, want.average_precision)
+    np.testing.assert_allclose(found.gain, np.where(want.rank < 10, 1 / np.log2(want.rank + 2), 0))
+
+
+def test_a_constant_model_gets_the_worst_order_of_grades():
+    found = graded(np.zeros((1, 30)), np.arange(30.0)[None, :] >= 25)
+    assert found.rank[0] == 25
+    assert found.average_precision[0] == found.gain[0] == 0
+    some = graded(np.zeros((1, 4)), np.array([[3.0, 0, 1, 2]]))
+    assert some.gain[0] == pytest.approx(graded(-np.arange(4.0)[None], np.array([[0.0, 1, 2, 3]])).gain[0])
+
+
+@pytest.mark.parametrize(
+    ("similarity", "relevance", "words"),
+    [
+        (np.zeros((2, 3)), np.zeros((3, 2)), r"both are \[queries, items\]"),
+        (np.array([[np.nan, 1.0]]), np.ones((1, 2)), "1 of 2 similarities are NaN"),
+        (np.zeros((1, 2)), np.array([[1.0, -1.0]]), "negative grades"),
+        (np.zeros((1, 2)), np.array([[1.0, np.nan]]), "negative grades or NaN"),
+        (np.zeros((2, 2)), np.array([[1.0, 0], [0, 0]]), "query 1 has no right answer"),
+    ],
+)
+def test_grades_that_cannot_be_scored(similarity, relevance, words):
+    with pytest.raises(AudiojaxError, match=words):
+        graded(similarity, relevance)
