@@ -41,7 +41,7 @@ class Ranks:
         return (self.rank < depth).astype(np.float64)
 
     def summary(self) -> dict[str, float]:
-        """R@1, R@5, R@10, R_sum (of the three, for model selection), mAP@K, MedR = floor(median rank) + 1, MeanR = mean rank + 1, nDCG@10."""
+        """R@1, R@5, R@10, R_sum (their sum, for model selection), mAP@K, MedR = floor(median rank) + 1, MeanR = mean rank + 1, nDCG@10."""
         recall = {f"R@{depth}": float(self.hits(depth).mean()) for depth in DEPTHS}
         gain = {} if self.gain is None else {f"nDCG@{GAIN_DEPTH}": float(self.gain.mean())}
         return recall | {

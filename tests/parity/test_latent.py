@@ -42,13 +42,14 @@ def compare_vae(config, mel, latents):
         assert_close(module, variables, theirs, ours, dtype)
 
 
-def compare_unet(config, inputs):
+def compare_unet(config, inputs, gains=GAINS):
     module = unet_model.UNet(config)
-    for dtype, gain in GAINS.items():
+    for gain in set(gains.values()):
         variables = with_gain(filled_variables(module, *inputs), gain)
         model = reference.reference_unet(config, export(variables, unet.family(config)))
         theirs = {"noise": reference.unet_outputs(model, *inputs)}
-        assert_close(module, variables, theirs, lambda m, v: {"noise": m.apply(v, *inputs, train=False)}, dtype)
+        for dtype in (dtype for dtype in gains if gains[dtype] == gain):
+            assert_close(module, variables, theirs, lambda m, v: {"noise": m.apply(v, *inputs, train=False)}, dtype)
 
 
 def compare_hifigan(config, frames):
@@ -99,7 +100,7 @@ def test_vae_published_size():
 @pytest.mark.parametrize("name", ["audioldm-s", "re-audioldm"])
 def test_unet_published_size(name):
     config = unet_model.PRESETS[name]
-    compare_unet(config, unet_inputs(config, 2, 32, 16, (24, 50)))
+    compare_unet(config, unet_inputs(config, 2, 32, 16, (24, 50)), dict.fromkeys(GAINS, 0.5))  # one drawing of so many weights is enough
 
 
 @pytest.mark.slow
