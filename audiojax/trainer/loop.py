@@ -180,13 +180,19 @@ def _set_up(task: Task, phase: Phase, init_batch: Any, init_params: Any, init_mo
     run = _Run(task, phase, layout, optimizer, create, target, state_sharding, {}, frozen_sharding, wrap_predict(layout, task.predict))
 
     def variables() -> Any:
-        fresh = {"params": {}, "model_state": {}} if complete else jax.jit(task.init, out_shardings=shardings)(init_key, init_batch)
+        fresh = {"params": {}, "model_state": {}} if complete else _init(task, shardings)(init_key, init_batch)
         where = flat_paths(shardings["params"])
         params = flat_paths(fresh["params"]) | {path: place(leaf, where[path]) for path, leaf in given.items()}
         model_state = fresh["model_state"] if init_model_state is None else place(init_model_state, shardings["model_state"])
         return from_paths(params), model_state
 
     return run, variables
+
+
+def _init(task: Task, shardings: Any) -> Any:
+    """The jitted `task.init`. It runs once, so on CPUs its code is not optimised, which takes most of the time of compiling it."""
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+    return jax.jit(task.init, out_shardings=shardings, compiler_options=options)
 
 
 def _fill(run: _Run, state: TrainState | None, variables: Any) -> tuple[_Run, TrainState]:

@@ -17,12 +17,12 @@ PHASES = {
     "tagger": "tagging",
 }
 STEPS = {  # mini, base
-    "clap": (240, 2_400),
-    "audiomae": (120, 2_000),
-    "beats": (120, 1_000),
-    "bert": (300, 2_500),
-    "t5": (300, 2_500),
-    "tagger": (200, 2_000),
+    "clap": (150, 2_400),
+    "audiomae": (80, 2_000),
+    "beats": (60, 1_000),
+    "bert": (180, 2_500),
+    "t5": (200, 2_500),
+    "tagger": (130, 2_000),
 }
 RATES = {"clap": 1e-3, "tagger": 3e-3}
 TEXT = ("bert", "t5")
