@@ -155,7 +155,7 @@ class TestScores:
         network, params = made(config)
         want = one_by_one(network, params, *inputs)
         assert np.ptp(want) > 1e-3
-        for block in (1, 3, 8):
+        for block in (1, 3, 8) if config == NARROW else (3,):
             np.testing.assert_allclose(score(network, params, *inputs, block=block), want, atol=1e-5)
 
     def test_padding_does_not_matter(self, inputs, config):
@@ -203,8 +203,8 @@ class TestScores:
         assert float(jnp.abs(grads[2][0]).min()) > 0
         for path, leaf in jax.tree_util.tree_leaves_with_path(grads[0]):
             name = jax.tree_util.keystr(path)
-            # The softmax does not see what all keys share, nor what is added to all scores of a pool.
-            if "'key']['bias']" in name or "['score']['down']['bias']" in name:
+            # The softmax does not see what all keys share, nor what is added to all scores of a pool, through a ReLU that is always on.
+            if "'key']['bias']" in name or ("['score']" in name and "['bias']" in name):
                 continue
             assert float(jnp.abs(leaf).max()) > 1e-7, name
 
