@@ -7,6 +7,7 @@ import pytest
 
 from audiojax.config import config_from_json, config_to_json, installed_configs, load_config, to_dict
 from audiojax.papers import PAPERS
+from audiojax.partition import split_params
 from audiojax.trainer.layout import make_layout, put_batch, shardings_of, wrap_step
 from audiojax.trainer.optim import make_optimizer
 from audiojax.trainer.settings import make_phase
@@ -14,11 +15,13 @@ from audiojax.trainer.state import create_state
 from audiojax.trainer.step import make_train_step
 
 TRUNKS = {"cnn14": 75_477_440, "resnet38": 68_507_072}
+ROBERTA_BASE = 124_645_632 - 768 * 769  # without the pooler
 BERT_BASE = 109_482_240 - 768 * 769  # without the pooler
 AUDIO_HEAD = 2048 * 2048 + 2048 + 2048 * 1024 + 1024
 TEXT_HEAD = 768 * 2048 + 2048 + 2048 * 1024 + 1024
 TOWERS = [f"towers/soundworld:{name},base" for name in ("clap,field", "audiomae", "beats", "bert", "t5", "tagger")]
 DENOISER = 10 * 1024**2 + 7 * 1024 + 1
+COATTENTION = ["coattention/soundworld:base,dual", "coattention/soundworld:mini,stack", "coattention/audiocaps:single"]
 
 
 def task_of(config, phase, vocab_size=30_522):
@@ -39,7 +42,9 @@ def shapes(rows, samples, tokens):
     }
 
 
-@pytest.mark.parametrize("name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative", *TOWERS])
+@pytest.mark.parametrize(
+    "name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative", *TOWERS, *COATTENTION]
+)
 def test_every_config_loads_and_keeps_its_values_as_json(name):
     config = load_config(name)
     assert to_dict(config_from_json(config_to_json(config))) == to_dict(config)
@@ -56,6 +61,36 @@ def test_published_sizes(name, audio):
     params = jax.eval_shape(task.init, jax.random.key(0), shapes(1, 320_000, 48))["params"]
     count = {key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in params.items()}
     assert count == {"dual": TRUNKS[audio] + BERT_BASE + AUDIO_HEAD + TEXT_HEAD, "denoiser_t2a": DENOISER, "denoiser_a2t": DENOISER}
+
+
+@pytest.mark.parametrize(("argument", "units"), [("single", 1), ("iterate", 1), ("stack", 2)])
+def test_published_sizes_of_co_attention(argument, units):
+    """Note, checks 5 and 6: one unit has 32 D^2 + 38 D parameters, and iterating adds none."""
+    config = to_dict(load_config(f"coattention/clotho:{argument}"))
+    params = jax.eval_shape(task_of(config, "pairs", 50_265).init, jax.random.key(0), {})["params"]
+    count = {key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in params.items()}
+    heads = 2 * (768 * 512 + 512) + 2 * 512 * 512
+    assert count["dual"] == heads
+    assert count["cascade"] == heads + units * (32 * 512**2 + 38 * 512)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params["towers"]["text"])) == ROBERTA_BASE
+
+
+def test_a_step_of_published_co_attention_lowers_under_pmap():
+    """Three windows of 10 s a clip, 32 clips over 8 devices: all 1,024 pairs."""
+    config = to_dict(load_config("coattention/clotho"))
+    task, phase = task_of(config, "pairs", 50_265), phase_of(config, "pairs")
+    rows = {"waveform": jax.ShapeDtypeStruct((8, 4, 3, 480_000), jnp.float32), "windows": jax.ShapeDtypeStruct((8, 4, 3), jnp.bool_)}
+    rows |= {"text_ids": jax.ShapeDtypeStruct((8, 4, 64), jnp.int32), "text_mask": jax.ShapeDtypeStruct((8, 4, 64), jnp.bool_)}
+    rows |= {"clip_index": jax.ShapeDtypeStruct((8, 4), jnp.int32)}
+    abstract = jax.eval_shape(task.init, jax.random.key(0), {})
+    trainable, frozen = split_params(abstract["params"], phase.trainable)
+    assert set(frozen) == {"dual"}
+    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
+    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), trainable, abstract["model_state"], jax.random.key(0))
+    step = wrap_step(make_layout("pmap"), make_train_step(task, optimizer), None, None)
+    after, metrics = step.lower(state, frozen, rows).out_info
+    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
+    assert metrics["loss"].shape == ()
 
 
 @pytest.mark.slow

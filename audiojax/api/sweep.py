@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 from rich.console import Console
 
 from audiojax.api.data import data_name
@@ -28,7 +29,8 @@ from audiojax.report.tables import write_file
 from audiojax.trainer.distributed import require_one_process
 
 MEASURES = ("R@1", "mAP@10")
-SCORES = {"cosine": "_cosine", "fused": ""}  # suffix of the names in `Evaluation.ranks`
+SCORES = {"cosine": "_cosine", "re-ranked": ""}  # suffix of the names in `Evaluation.ranks`
+ARGUMENT = "argument"  # of the config, as an axis of the grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,8 @@ def sweep(
 
     Args:
       config: file or installed name, with its argument, as `audiojax train --config` takes it.
-      grid: (key, values as text) axes, crossed; the first combination is what the others are compared with.
+      grid: (key, values as text) axes, crossed; the first combination is what the others are compared with. The key "argument" is no key
+        of the config: its values follow the config's own argument, as in "coattention/soundworld:base,stack".
       seeds: of each setting.
       workdir: receives a run directory per setting and seed, table.csv and report.html; finished runs are not repeated.
       overrides: "key=value" changes of all runs.
@@ -71,12 +74,12 @@ def sweep(
         raise UsageError("seed: seeds have a flag of their own, --seeds")
     workdir, console = Path(workdir).expanduser(), Console(stderr=True, quiet=not progress)
     settings = [tuple(zip([key for key, _ in grid], values, strict=True)) for values in itertools.product(*(v for _, v in grid))]
-    plans = [(setting, seed, [*overrides, *(f"{k}={v}" for k, v in setting), f"seed={seed}"]) for setting in settings for seed in seeds]
-    configs = [load_config(config, words) for _, _, words in plans]  # every mistake shows before the first hour of work
+    plans = [(setting, seed) for setting in settings for seed in seeds]
+    configs = [load_setting(config, overrides, *plan) for plan in plans]  # every mistake shows before the first hour of work
     check_same_test([to_dict(loaded.data) for loaded in configs], domains)
     domains = list(domains) or list(dict.fromkeys(data_name(to_dict(loaded.data)) for loaded in configs))
     ranks: dict[tuple[str, str], list[Mapping[str, Ranks]]] = {}
-    for number, ((setting, seed, _), loaded) in enumerate(zip(plans, configs, strict=True), 1):
+    for number, ((setting, seed), loaded) in enumerate(zip(plans, configs, strict=True), 1):
         name = setting_name(setting)
         console.rule(f"{number} of {len(plans)}: {name}, seed {seed}")
         folder = workdir / name / f"seed{seed}"
@@ -94,6 +97,15 @@ def sweep(
     write_file(workdir / "table.csv", rows)
     sections = [*tables, Note("Intervals", (INTERVALS.format(seeds=len(seeds)),))]
     return Sweep(sections, rows, write_report(workdir / "report.html", title=f"Sweep of {config}", sections=sections))
+
+
+def load_setting(config: str, overrides: Sequence[str], setting: Sequence[tuple[str, str]], seed: int) -> ConfigDict:
+    """The config of one run."""
+    words = [value for key, value in setting if key == ARGUMENT]
+    name, _, own = config.partition(":")
+    argument = ",".join(filter(None, (own, *words)))
+    changes = [f"{key}={value}" for key, value in setting if key != ARGUMENT]
+    return load_config(f"{name}:{argument}" if argument else name, [*overrides, *changes, f"seed={seed}"])
 
 
 def check_same_test(datas: Sequence[Mapping[str, Any]], domains: Sequence[str]) -> None:
@@ -134,7 +146,7 @@ def setting_name(setting: Sequence[tuple[str, str]]) -> str:
 def compare(
     names: Sequence[str], domains: Sequence[str], ranks: Mapping[tuple[str, str], Sequence[Mapping[str, Ranks]]]
 ) -> tuple[list[Table], list[dict[str, Any]]]:
-    """A table per domain and direction: each setting's cosine and fused scores, fused minus cosine, and both against the first setting.
+    """A table per domain and direction: the cosine of each setting, its whole ranking, the difference, and both against the first setting.
 
     Args:
       ranks: (setting, domain) -> per seed, what `Evaluation.ranks` holds.

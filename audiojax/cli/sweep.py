@@ -11,6 +11,7 @@ EXAMPLES = """
 audiojax sweep --config diffatr/soundworld --grid diffusion.steps=10,50,100,200 --workdir runs/steps
 audiojax sweep --config diffatr/soundworld:base --grid loss.generation_weight=0.0,1.0 --seeds 0,1,2 \\
   --domains studio field --workdir runs/claims
+audiojax sweep --config coattention/soundworld:base --grid argument=dual,single,stack,iterate --seeds 0,1,2 --workdir runs/cascades
 """
 
 
@@ -18,7 +19,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     shared = "config that all runs share; --config.KEY=VALUE changes it for all"
     parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help=shared)
     parser.add_argument(
-        "--grid", action="append", default=[], type=axis, metavar="KEY=A,B,C", help="values of one key; several --grid are crossed"
+        "--grid",
+        action="append",
+        default=[],
+        type=axis,
+        metavar="KEY=A,B,C",
+        help="values of one key, or of `argument`, which follow the config's own; several --grid are crossed",
     )
     parser.add_argument("--seeds", type=whole_numbers, default=(0,), metavar="0,1,2", help="seeds of every setting (default: 0)")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of all runs; finished ones are kept")
