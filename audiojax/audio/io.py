@@ -118,8 +118,7 @@ def decode(path: str | Path, options: DecodeOptions = AS_IT_IS) -> Clip:
     samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     if len(samples) == 0:
         raise AudioFileError(path, Reason.EMPTY, "no samples in the stretch that was asked for" if options.start else "no samples")
-    silent = bool(np.max(np.abs(samples)) < SILENCE)
-    return Clip(samples, format_.out_rate, format_.rate, format_.channels, silent)
+    return Clip(samples, format_.out_rate, format_.rate, format_.channels, silent=_peak(samples) < SILENCE)
 
 
 def stream(path: str | Path, options: DecodeOptions = AS_IT_IS) -> Iterator[Float[np.ndarray, " n"]]:
@@ -207,12 +206,17 @@ def _regular_file(path: str | Path) -> Path:
 
 def _mono_blocks(path: Path, source: Iterator[np.ndarray], options: DecodeOptions) -> Iterator[np.ndarray]:
     for frames in source:  # [n, channels]
-        if not np.isfinite(frames).all():
+        peak = _peak(frames)
+        if not np.isfinite(peak):
             raise AudioFileError(path, Reason.NOT_FINITE, f"{np.count_nonzero(~np.isfinite(frames))} NaN or infinite values in a block")
-        peak = float(np.max(np.abs(frames), initial=0.0))
         if peak > options.limits.max_peak:
             raise AudioFileError(path, Reason.LEVEL_OUT_OF_RANGE, f"a sample of {peak:.3g}; full scale is 1")
         yield to_mono(frames, options.mono)
+
+
+def _peak(samples: np.ndarray) -> float:
+    """The largest absolute value, not finite where one of them is not; without the copies that `abs` and `isfinite` make."""
+    return float(max(-samples.min(initial=0.0), samples.max(initial=0.0)))
 
 
 def _resampled(blocks: Iterator[np.ndarray], format_: _Format) -> Iterator[np.ndarray]:
