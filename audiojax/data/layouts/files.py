@@ -1,0 +1,196 @@
+"""The files below a folder, sorted by what they may be, and the sound that a name in a list means."""
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from audiojax.audio.io import EXTENSIONS
+from audiojax.data.layouts.clips import Fault, Sound
+from audiojax.data.layouts.published import settle_splits, split_word, wavcaps_part
+from audiojax.data.layouts.text import plain_name
+from audiojax.errors import UsageError
+from audiojax.files import shown
+
+KINDS = {".csv": "table", ".tsv": "table", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".tar": "tar"}
+PACKED = (".zip", ".7z", ".rar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".txz", ".z01")
+MAX_LIST_BYTES = 2**30
+DRIVE = re.compile(r"[A-Za-z]:/")
+
+
+@dataclass(frozen=True)
+class Files:
+    """What lies below a folder, by kind, each list sorted. Paths are relative, with "/" between their parts.
+
+    Attributes:
+      root: the folder.
+      by_kind: "table", "json", "jsonl", "parquet", "tar", "text", "packed" and "sound" -> relative paths.
+      faults: folders that cannot be read.
+    """
+
+    root: Path
+    by_kind: dict[str, list[str]] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+    def of(self, kind: str) -> Sequence[str]:
+        """Relative paths of one kind."""
+        return self.by_kind.get(kind, ())
+
+    def sound(self, path: str) -> Sound:
+        """The sound that is the file itself."""
+        return Sound(self.root / path)
+
+    def read(self, path: str) -> bytes:
+        """All bytes of a label file. OSError where it cannot be read, ValueError where it is absurdly large."""
+        size = os.stat(self.root / path).st_size
+        if size > MAX_LIST_BYTES:
+            raise ValueError(f"{size} bytes; lists of at most {MAX_LIST_BYTES} are read")
+        return (self.root / path).read_bytes()
+
+
+def scan(folder: str | os.PathLike) -> Files:
+    """Everything below a folder. Hidden names are left out, links are followed and loops of links are not.
+
+    Raises:
+      UsageError: there is no such folder, or it cannot be read.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise UsageError(f"{shown(root)}: " + ("is a file; give the folder it lies in" if root.exists() else "no such folder"))
+    by_kind: dict[str, list[str]] = {}
+    faults: list[Fault] = []
+    seen: set[tuple[int, int]] = set()
+
+    def note(error: OSError) -> None:
+        faults.append(Fault("unreadable_folder", shown(os.path.relpath(error.filename, root)), error.strerror or ""))
+
+    for here, folders, names in os.walk(root, onerror=note, followlinks=True):
+        status = os.stat(here)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            kind = _kind(name)
+            if kind and not name.startswith("."):
+                by_kind.setdefault(kind, []).append(Path(here, name).relative_to(root).as_posix())
+    return Files(root, {kind: sorted(paths) for kind, paths in by_kind.items()}, tuple(faults))
+
+
+def _kind(name: str) -> str:
+    lowered = name.lower()
+    if lowered.endswith(EXTENSIONS):
+        return "sound"
+    if lowered.endswith(PACKED):
+        return "packed"
+    return "text" if lowered.endswith(".txt") else KINDS.get(os.path.splitext(lowered)[1], "")
+
+
+def without_extension(name: str) -> str:
+    """The name without the ending of a sound file; other dots stay."""
+    stem, ending = posixpath.splitext(name)
+    return stem if ending.lower() in EXTENSIONS else name
+
+
+def leaves(name: str, folder: str = "") -> bool:
+    """Whether a relative name, seen from a folder below the root, lies outside the root."""
+    return posixpath.normpath(posixpath.join(folder, name)).startswith(("..", "/"))
+
+
+class SoundIndex:
+    """Every sound below a folder, by path, by name and by name without extension; names agree in Unicode NFC.
+
+    Args:
+      sounds: (relative path, sound).
+      loose: whether names that agree in nothing but letters and digits may be the same: archives and file systems change the others. Not
+        for ids in which "-" and "_" differ.
+    """
+
+    def __init__(self, sounds: Iterable[tuple[str, Sound]], *, loose: bool = False):
+        self._sounds: dict[str, Sound] = {}
+        self._places: dict[str, list[str]] = {}  # name or stem -> paths
+        self._plain: dict[str, list[str]] = {}
+        for path, sound in sounds:
+            path = unicodedata.normalize("NFC", path)
+            self._sounds[path] = sound
+            name = posixpath.basename(path)
+            for key in {name, without_extension(name)}:
+                self._places.setdefault(key, []).append(path)
+            if loose:
+                self._plain.setdefault(plain_name(without_extension(name)), []).append(path)
+        self.used: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._sounds)
+
+    def find(self, names: Sequence[str], split: str, folder: str = "") -> Sound | Fault:
+        """The sound that a row means, or a fault without its place: "missing", "unsafe_path" or "ambiguous_sound".
+
+        A name is tried as a path from the list's folder and from the root, then its last parts, then as a name anywhere, with any
+        extension; of several that fit, one in a folder of the split is taken. An absolute path is only ever looked up inside the folder.
+
+        Args:
+          names: what the file may be called, the likeliest first.
+          split: of the row, settled.
+          folder: of the list, relative to the root.
+        """
+        cleaned = [unicodedata.normalize("NFC", name).replace("\\", "/") for name in names]
+        cleaned = [name for name in cleaned if name.strip("/. ")]
+        for name in cleaned:
+            if ".." in PurePosixPath(name).parts and leaves(name) and leaves(name, folder):
+                return Fault("unsafe_path", "", f"{name!r} leads out of the folder")
+        for look in (self._by_path, self._by_name, self._by_letters):
+            for name in cleaned:
+                places = [path for path in look(name, folder) if _same_part(path, split)]
+                if places:
+                    return self._choose(places, name, split)
+        for name in cleaned:
+            if name.startswith("/") or DRIVE.match(name):
+                return Fault("unsafe_path", "", f"{name!r} lies outside the folder, and no file in it has that name")
+        return Fault("missing", "", f"no sound file named {cleaned[0]!r}" if cleaned else "no name of a sound file")
+
+    def unused(self) -> list[str]:
+        """Paths of the sounds that no row meant."""
+        return sorted(set(self._sounds) - self.used)
+
+    def _by_path(self, name: str, folder: str) -> list[str]:
+        tries = [posixpath.normpath(posixpath.join(folder, name)), posixpath.normpath(name)]
+        return [path for path in dict.fromkeys(tries) if path in self._sounds][:1]
+
+    def _by_name(self, name: str, folder: str) -> list[str]:
+        last = posixpath.basename(posixpath.normpath(name))
+        places = self._places.get(last) or self._places.get(without_extension(last)) or []
+        parts = PurePosixPath(without_extension(posixpath.normpath(name))).parts
+        for first in range(1, len(parts) - 1):  # the longest tail of the path that some file shares
+            tail = "/" + "/".join(parts[first:])
+            shared = [path for path in places if f"/{without_extension(path)}".endswith(tail)]
+            if shared:
+                return shared
+        return places
+
+    def _by_letters(self, name: str, folder: str) -> list[str]:
+        return self._plain.get(plain_name(without_extension(posixpath.basename(name))), [])
+
+    def _choose(self, places: list[str], name: str, split: str) -> Sound | Fault:
+        if len(places) > 1:
+            ending = posixpath.splitext(name)[1]
+            for fits in (lambda path: _in_split(path, split), lambda path: ending and path.endswith(ending)):
+                places = [path for path in places if fits(path)] or places
+        if len(places) > 1:
+            return Fault("ambiguous_sound", "", f"{name!r} may be {' or '.join(places[:2])}")
+        self.used.add(places[0])
+        return self._sounds[places[0]]
+
+
+def _same_part(path: str, split: str) -> bool:
+    """Not when the path lies in another part of WavCaps than the row: their numbers are different sounds."""
+    return wavcaps_part(path) in ("", split) or not wavcaps_part(split)
+
+
+def _in_split(path: str, split: str) -> bool:
+    word = split_word(posixpath.dirname(path))
+    return settle_splits([word]).get(word) == split

@@ -1,0 +1,59 @@
+"""A plain folder: every sound file is a clip, with the captions of the .txt or .json that has its name, if there are any."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from audiojax.data.layouts.clips import Fault
+from audiojax.data.layouts.files import Files, without_extension
+from audiojax.data.layouts.json_labels import parse_json
+from audiojax.data.layouts.published import split_word, wavcaps_part
+from audiojax.data.layouts.records import Listing, Row, clip_id_of
+from audiojax.data.layouts.text import decode_text
+from audiojax.data.layouts.webdataset import captions_of
+
+NOT_CAPTIONS = ("readme", "license", "licence", "copying", "citation", "attribution", "metadata", "info", "requirements")
+
+
+def read_folder(files: Files, set_name: str) -> Iterator[Listing]:
+    """The listing of the folder itself, by its sound files; none where there are no sounds."""
+    if not files.of("sound"):
+        return
+    captions: dict[str, tuple[str, ...]] = {}
+    faults: list[Fault] = []
+    notes: list[Fault] = []
+    stems = {without_extension(path) for path in files.of("sound")}
+    for path in (*files.of("text"), *files.of("json")):
+        stem = str(PurePosixPath(path).with_suffix(""))
+        if stem not in stems and without_extension(stem) not in stems:
+            continue
+        try:
+            text, remark = decode_text(files.read(path))
+            found = tuple(text.splitlines()) or ("",) if path.endswith(".txt") else captions_of(parse_json(text))
+        except (OSError, ValueError) as error:
+            faults.append(Fault("bad_list", path, str(error)))
+            continue
+        if found is not None:
+            captions.setdefault(without_extension(stem), found)
+        if remark:
+            notes.append(Fault("encoding", path, remark))
+    if captions:
+        faults += _orphans(files, stems)
+    layout = "sound files with text files" if captions else "sound files without captions"
+    rows = []
+    for path in files.of("sound"):
+        stem = without_extension(path)
+        split = (wavcaps_part(path) if set_name == "wavcaps" else "") or split_word(PurePosixPath(path).parent)
+        clip_id = clip_id_of(path, set_name, split)
+        rows.append(Row(path, split, clip_id, captions.get(stem), sound=files.sound(path), alone=True))
+    yield Listing("", layout, set_name, tuple(rows), tuple(faults), tuple(notes))
+
+
+def _orphans(files: Files, stems: set[str]) -> list[Fault]:
+    """Text files beside which no sound lies."""
+    faults = []
+    for path in files.of("text"):
+        stem = str(PurePosixPath(path).with_suffix(""))
+        known = stem in stems or without_extension(stem) in stems
+        if not known and not PurePosixPath(path).name.lower().startswith(NOT_CAPTIONS):
+            faults.append(Fault("missing", path, "captions without a sound of that name"))
+    return faults
