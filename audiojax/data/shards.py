@@ -1,7 +1,9 @@
 """Data sets of ArrayRecord shards that TFDS and `open_records` open; written shard by shard, so a kill costs what was under way alone."""
 
 import contextlib
+import glob
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +69,7 @@ def write_dataset(
     Raises:
       UsageError: the folder cannot be written.
     """
+    remove_abandoned(folder)
     for shard in plan_shards(folder, name, splits, shard_items):
         if not shard.path.is_file():
             write_shard(shard.path, features, examples(shard.split, shard.start, shard.stop))
@@ -102,13 +105,13 @@ def describe(
     """
     folder, infos = Path(folder), []
     template = _template(folder, name)
+    shards = plan_shards(folder, name, splits, shard_items)
+    for split in splits:
+        paths = [shard.path for shard in shards if shard.split == split]
+        lengths, size = [count_items(path) for path in paths], sum(path.stat().st_size for path in paths)
+        of_split = template.replace(split=split)
+        infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=of_split))
     with _named_errors(folder):
-        shards = plan_shards(folder, name, splits, shard_items)
-        for split in splits:
-            paths = [shard.path for shard in shards if shard.split == split]
-            lengths, size = [count_items(path) for path in paths], sum(path.stat().st_size for path in paths)
-            of_split = template.replace(split=split)
-            infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=of_split))
         tfds.folder_dataset.write_metadata(
             data_dir=folder,
             features=features,
@@ -131,21 +134,42 @@ def write_shard(path: Path, features: tfds.features.FeaturesDict, examples: Iter
     """One file of examples, whole or not at all; its folder is made.
 
     Raises:
-      UsageError: the folder cannot be written.
+      UsageError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     with _named_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         writer = ArrayRecordWriter(str(partial), OPTIONS)
-        try:
-            for example in examples:
-                writer.write(features.serialize_example(example))
+    try:
+        for example in examples:
+            data = features.serialize_example(example)
+            with _named_errors(path.parent):
+                writer.write(data)
+        with _named_errors(path.parent):
             writer.close()
             os.replace(partial, path)
-        finally:
-            with contextlib.suppress(RuntimeError):
-                writer.close()
+    finally:
+        with contextlib.suppress(RuntimeError):
+            writer.close()
+        partial.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: str | os.PathLike) -> None:
+    """Removes the unfinished files of processes of this machine that have ended."""
+    for partial in Path(folder).glob(f".*.{glob.escape(socket.gethostname())}.*"):
+        writer = partial.suffix[1:]
+        if writer.isdecimal() and not _is_running(int(writer)):
             partial.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _template(folder: str | os.PathLike, name: str) -> tfds.core.ShardedFileTemplate:
@@ -154,7 +178,9 @@ def _template(folder: str | os.PathLike, name: str) -> tfds.core.ShardedFileTemp
 
 @contextlib.contextmanager
 def _named_errors(folder: Path) -> Iterator[None]:
+    """Errors of the system, and of the ArrayRecord writer, which raises RuntimeError for them, as a UsageError."""
     try:
         yield
-    except OSError as error:
-        raise UsageError(f"{shown(folder)}: cannot be written ({error.strerror}); choose another place") from error
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).split(";")[0]
+        raise UsageError(f"{shown(folder)}: cannot be written ({reason}); choose another place") from error

@@ -1,0 +1,232 @@
+"""Recordings packed for training: decoded, mixed down, resampled, cut, and stored as ArrayRecord in the schema that `open_records` reads.
+
+The same list gives the same bytes, whatever packs it: one process or many, at one go or after a kill, here or on Beam. The unit is the
+shard: the clips of one are decoded, written beside its place and moved there, and a shard that is there is not made again. What decides
+the bytes is in the folder's name, so that shards of another list or another sample rate never meet.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int16
+
+from audiojax.audio.pool import gathered, run_isolated
+from audiojax.data import shards
+from audiojax.data.layouts.clips import Clip, Dataset
+from audiojax.data.layouts.decoding import decode_clip
+from audiojax.data.layouts.sounds import name_of
+from audiojax.data.recordings_beam import run_on_beam
+from audiojax.data.shards import Shard, write_shard
+from audiojax.data.sources import schema
+from audiojax.data.transforms import to_int16
+from audiojax.errors import AudiojaxError, UsageError
+from audiojax.files import shown, write_whole
+from audiojax.progress import counting_bar
+
+SAMPLE_RATE = 32_000  # Hz; what PANNs and with it the published configs take
+MAX_SECONDS = {"audiocaps": 10.0, "clotho": 30.0}  # the length that the set promises; a file may hold more
+SHARD_CLIPS = 256  # 160 MB of ten seconds each
+TIMEOUT = 60.0  # s that a clip may take: enough for the longest on a busy machine, so that the same clips are left out everywhere
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a clip becomes a record.
+
+    Attributes:
+      sample_rate: Hz.
+      max_seconds: clips are cut there; None = not at all.
+    """
+
+    sample_rate: int
+    max_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard and the clips that it is made from, in order."""
+
+    shard: Shard
+    clips: tuple[Clip, ...]
+
+
+def pack(
+    dataset: Dataset,
+    out: str | os.PathLike,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    max_seconds: float | None = None,
+    workers: int | None = None,
+    beam_options: Sequence[str] | None = None,
+    progress: bool = True,
+    shard_clips: int = SHARD_CLIPS,
+) -> Path:
+    """The folder below `out` that holds the packed data set; made now, completed, or found there. `read_report` tells what is in it.
+
+    Args:
+      dataset: what `read_dataset` found.
+      out: a folder of data sets; TFDS calls it data_dir.
+      sample_rate: Hz of the stored clips.
+      max_seconds: longer clips are cut; None = at the length of the published set, if there is one; 0 = never.
+      workers: decoding processes; None = one per core.
+      beam_options: pack on Apache Beam with these pipeline options; `out` and the sounds must lie where its workers see them. None = here.
+      progress: show a bar on the terminal; on Beam there is none.
+      shard_clips: clips listed in a shard.
+
+    Raises:
+      UsageError: no clips, `out` cannot be written, or apache-beam is not installed.
+      AudiojaxError: of a split no clip can be used, or decoding processes cannot be started.
+    """
+    if max_seconds is None:
+        max_seconds = MAX_SECONDS.get(dataset.name)
+    settings = Settings(sample_rate, max_seconds or None)
+    splits, content = _named_splits(dataset), content_hash(dataset)
+    name = set_name(dataset)
+    folder = Path(out).expanduser() / name / config_name(dataset.version, settings, content, shard_clips) / shards.VERSION
+    if shards.is_written(folder):
+        return folder
+    shards.remove_abandoned(folder)
+    planned = shards.plan_shards(folder, name, {split: len(clips) for split, clips in splits.items()}, shard_clips)
+    whole = [Task(shard, splits[shard.split][shard.start : shard.stop]) for shard in planned]
+    tasks = [task for task in whole if not (task.shard.path.is_file() and _note_path(task.shard).is_file())]
+    if beam_options is not None:
+        run_on_beam(partial(write_alone, settings=settings), tasks, beam_options)
+    else:
+        with counting_bar("clips", progress) as bar:
+            listed, missing = (sum(len(task.clips) for task in some) for some in (whole, tasks))
+            line = bar.add_task(name, total=listed, completed=listed - missing)
+            write_tasks(tasks, settings, workers or os.cpu_count() or 1, advance=lambda: bar.advance(line))
+    report = _report(dataset, settings, content, planned)
+    path = write_whole(folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    _refuse_empty(report, path)
+    facts = {key: report[key] for key in ("name", "version", "layout", "content", "sample_rate", "max_seconds")}
+    title = " ".join(filter(None, (dataset.name, dataset.version)))
+    description = f"{title}, packed by audiojax; {REPORT} names the clips that were left out."
+    listed_in = {split: counts["listed"] for split, counts in report["splits"].items()}
+    shards.describe(folder, name, schema(), listed_in, shard_items=shard_clips, description=description, metadata=facts)
+    for shard in planned:
+        _note_path(shard).unlink(missing_ok=True)
+    return folder
+
+
+def read_report(folder: str | os.PathLike) -> dict[str, Any]:
+    """What a packed folder was made from and what was left out: {"splits": {name: {"listed": n, "packed": n}}, "left_out": [...], ...}."""
+    return json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
+
+
+def set_name(dataset: Dataset) -> str:
+    """The name that TFDS knows the packed set by: that of a published set, or of a plain folder."""
+    if dataset.name != "folder":
+        return dataset.name
+    name = re.sub(r"\W+", "_", dataset.folder.resolve().name.lower(), flags=re.ASCII).strip("_")
+    return name if re.match("[a-z]", name) else "folder"
+
+
+def config_name(version: str, settings: Settings, content: str, shard_clips: int = SHARD_CLIPS) -> str:
+    """The folder's name, another one for other bytes: "v2.1-32000hz-30s-5ac09d31"."""
+    cut = "" if settings.max_seconds is None else f"{settings.max_seconds:g}s"
+    decided = hashlib.sha256(f"{content} {settings} {shard_clips}".encode()).hexdigest()[:8]
+    return "-".join(filter(None, (version, f"{settings.sample_rate}hz", cut, decided)))
+
+
+def content_hash(dataset: Dataset) -> str:
+    """SHA-256 of the clips in their order: ids, splits, captions, and the places and sizes of their sounds below the folder."""
+    digest = hashlib.sha256()
+    for clip in dataset.clips:
+        sound = clip.sound
+        size = sound.size
+        if not sound.member:
+            with contextlib.suppress(OSError):  # decoding will name it
+                size = sound.path.stat().st_size
+        place = (os.path.relpath(sound.path, dataset.folder), sound.member, sound.offset, size)
+        digest.update(json.dumps((clip.id, clip.split, clip.captions, place, clip.start, clip.seconds)).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_tasks(tasks: Iterable[Task], settings: Settings, workers: int, advance: Callable[[], None] = lambda: None) -> None:
+    """Writes the shards of `tasks`, one after the other; the same children decode the clips of all, and each finished clip advances."""
+    tasks = list(tasks)
+    clips = (clip for task in tasks for clip in task.clips)
+    with contextlib.closing(run_isolated(partial(_decode, settings=settings), clips, workers=workers, timeout=TIMEOUT)) as events:
+        decoded = gathered(events)
+        for task in tasks:
+            write_shard(task.shard.path, schema(), _records(task, decoded, settings, advance))
+
+
+def write_alone(task: Task, settings: Settings) -> None:
+    """Writes one shard, with one decoding child of its own."""
+    write_tasks([task], settings, workers=1)
+
+
+def _decode(clip: Clip, *, settings: Settings) -> Iterator[Int16[np.ndarray, " n"]]:
+    yield to_int16(decode_clip(clip, settings.sample_rate, settings.max_seconds).samples)
+
+
+def _records(task: Task, decoded: Iterator, settings: Settings, advance: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    """The records of a shard; when all are taken, and before the shard gets its place, those left out are noted beside it."""
+    left_out = []
+    for clip, audio, bad in islice(decoded, len(task.clips)):
+        advance()
+        if bad is None:
+            yield {"audio": audio[0], "sample_rate": settings.sample_rate, "id": clip.id, "captions": list(clip.captions), "scene": ""}
+        else:
+            place = {"split": task.shard.split, "id": clip.id, "sound": shown(name_of(clip.sound))}
+            left_out.append(place | {"reason": str(bad.reason), "detail": bad.detail})
+    write_whole(_note_path(task.shard), json.dumps(left_out))
+
+
+def _note_path(shard: Shard) -> Path:
+    return shard.path.with_name(f".{shard.path.name}.left_out.json")
+
+
+def _named_splits(dataset: Dataset) -> dict[str, tuple[Clip, ...]]:
+    """Split -> clips, under names that can be part of a file's name."""
+    named: dict[str, tuple[Clip, ...]] = {}
+    for split, clips in dataset.splits().items():
+        name = re.sub(r"\W+", "_", split)
+        if name in named:
+            raise UsageError(f"{shown(dataset.folder)}: two splits would be called '{name}'; rename one of them")
+        named[name] = clips
+    if not named:
+        raise UsageError(f"{shown(dataset.folder)}: no clips to pack; `audiojax data check` names what is wrong with its lists")
+    return named
+
+
+def _report(dataset: Dataset, settings: Settings, content: str, planned: Sequence[Shard]) -> dict[str, Any]:
+    splits: dict[str, dict[str, int]] = {}
+    for shard in planned:
+        counts = splits.setdefault(shard.split, {"listed": 0, "packed": 0})
+        counts["listed"] += shard.stop - shard.start
+        counts["packed"] += shards.count_items(shard.path)
+    return {
+        "name": dataset.name,
+        "version": dataset.version,
+        "layout": dataset.layout,
+        "folder": shown(dataset.folder),
+        "content": content,
+        "sample_rate": settings.sample_rate,
+        "max_seconds": settings.max_seconds,
+        "splits": splits,
+        "left_out": [entry for shard in planned for entry in json.loads(_note_path(shard).read_text(encoding="utf-8"))],
+        "faults": [{"kind": fault.kind, "where": fault.where, "detail": fault.detail} for fault in dataset.faults],
+    }
+
+
+def _refuse_empty(report: dict[str, Any], path: Path) -> None:
+    for split, counts in report["splits"].items():
+        if counts["packed"]:
+            continue
+        first = next(entry for entry in report["left_out"] if entry["split"] == split)
+        why = f"the first: {first['sound']}: {first['reason']}" + (f" ({first['detail']})" if first["detail"] else "")
+        raise AudiojaxError(f"{split}: none of its {counts['listed']} clips can be used, {why}\nAll are named in {shown(path)}")
