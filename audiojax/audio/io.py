@@ -105,7 +105,7 @@ def decode(path: str | Path, options: DecodeOptions = AS_IT_IS) -> Clip:
     Raises:
       AudioFileError: with the named reason and the numbers behind it.
     """
-    format_, blocks = _open(path, options)
+    format_, blocks = open_blocks(path, options)
     limit = options.limits.max_seconds
     if options.seconds is None and format_.frames is not None and format_.frames / format_.rate - options.start > limit:
         raise AudioFileError(path, Reason.TOO_LONG, f"{format_.frames / format_.rate:.0f} s; at most {limit:g} s are read whole")
@@ -127,7 +127,7 @@ def stream(path: str | Path, options: DecodeOptions = AS_IT_IS) -> Iterator[Floa
     Raises:
       AudioFileError: as soon as a fault is met, which may be after some pieces.
     """
-    _, blocks = _open(path, options)
+    _, blocks = open_blocks(path, options)
     empty = True
     for block in blocks:
         empty = empty and len(block) == 0
@@ -157,7 +157,7 @@ def resample(clip: Float[np.ndarray, " n"], rate: int, to_rate: int) -> Float[np
 
 
 @dataclasses.dataclass(frozen=True)
-class _Format:
+class Format:
     """A file's rate in Hz, channels, announced length in samples (None: it does not say), and the rate wanted."""
 
     rate: int
@@ -166,8 +166,12 @@ class _Format:
     out_rate: int
 
 
-def _open(path: str | Path, options: DecodeOptions) -> tuple[_Format, Iterator[np.ndarray]]:
-    """Checks the file and its announced format; the iterator then reads, checks, mixes and resamples."""
+def open_blocks(path: str | Path, options: DecodeOptions) -> tuple[Format, Iterator[np.ndarray]]:
+    """(format, samples in consecutive pieces of a few seconds): `stream` for those who also want to know the file's rate.
+
+    Raises:
+      AudioFileError: now for a fault of the header, later, from the iterator, for one in the samples. A sound without samples is no error.
+    """
     path = _regular_file(path)
     check_header(path)
     source = _decoder(path, options)
@@ -182,7 +186,7 @@ def _open(path: str | Path, options: DecodeOptions) -> tuple[_Format, Iterator[n
         raise AudioFileError(path, Reason.SAMPLE_RATE_OUT_OF_RANGE, f"{rate} Hz; {allowed}")
     if channels > 1 and options.mono == "error":
         raise AudioFileError(path, Reason.NOT_MONO, f"{channels} channels")
-    format_ = _Format(rate, channels, frames, options.sample_rate or rate)
+    format_ = Format(rate, channels, frames, options.sample_rate or rate)
     return format_, _resampled(_mono_blocks(path, source, options), format_)
 
 
@@ -219,7 +223,7 @@ def _peak(samples: np.ndarray) -> float:
     return float(max(-samples.min(initial=0.0), samples.max(initial=0.0)))
 
 
-def _resampled(blocks: Iterator[np.ndarray], format_: _Format) -> Iterator[np.ndarray]:
+def _resampled(blocks: Iterator[np.ndarray], format_: Format) -> Iterator[np.ndarray]:
     if format_.rate == format_.out_rate:
         yield from blocks
         return

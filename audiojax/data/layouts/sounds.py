@@ -16,9 +16,10 @@ from audiojax.data.layouts.clips import Sound
 MAX_BYTES = 2**31  # three hours of stereo at CD quality
 
 
-def name_of(sound: Sound) -> str:
-    """The sound for people: its path, and after a colon its member."""
-    return f"{sound.path}:{sound.member}" if sound.member else str(sound.path)
+def name_of(sound: Sound, root: Path | None = None) -> str:
+    """The sound for people: its path, from `root` where that is given, and after a colon its member."""
+    path = os.path.relpath(sound.path, root) if root else str(sound.path)
+    return f"{path}:{sound.member}" if sound.member else path
 
 
 def read_bytes(sound: Sound, *, max_bytes: int = MAX_BYTES) -> bytes:
