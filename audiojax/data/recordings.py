@@ -17,18 +17,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int16
-
 from audiojax.audio.pool import gathered, run_isolated
 from audiojax.data import shards
+from audiojax.data.check import list_hash
 from audiojax.data.layouts.clips import Clip, Dataset
-from audiojax.data.layouts.decoding import decode_clip
+from audiojax.data.layouts.decoding import stored_samples
 from audiojax.data.layouts.sounds import name_of
 from audiojax.data.recordings_beam import run_on_beam
 from audiojax.data.shards import Shard, write_shard
 from audiojax.data.sources import schema
-from audiojax.data.transforms import to_int16
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown, write_whole
 from audiojax.progress import counting_bar
@@ -61,6 +58,35 @@ class Task:
     clips: tuple[Clip, ...]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What goes where.
+
+    Attributes:
+      dataset, settings, shard_clips: what was asked for.
+      name: that TFDS knows the set by.
+      content: hash of the list.
+      folder: of the packed set.
+      tasks: its shards, written or not.
+    """
+
+    dataset: Dataset
+    settings: Settings
+    shard_clips: int
+    name: str
+    content: str
+    folder: Path
+    tasks: tuple[Task, ...]
+
+    @property
+    def listed(self) -> dict[str, int]:
+        """Split -> clips of its list."""
+        counts: dict[str, int] = {}
+        for task in self.tasks:
+            counts[task.shard.split] = counts.get(task.shard.split, 0) + len(task.clips)
+        return counts
+
+
 def pack(
     dataset: Dataset,
     out: str | os.PathLike,
@@ -90,38 +116,25 @@ def pack(
     """
     if max_seconds is None:
         max_seconds = MAX_SECONDS.get(dataset.name)
-    settings = Settings(sample_rate, max_seconds or None)
-    splits, content = _named_splits(dataset), content_hash(dataset)
-    name = set_name(dataset)
-    folder = Path(out).expanduser() / name / config_name(dataset.version, settings, content, shard_clips) / shards.VERSION
-    if shards.is_written(folder):
-        return folder
-    shards.remove_abandoned(folder)
-    planned = shards.plan_shards(folder, name, {split: len(clips) for split, clips in splits.items()}, shard_clips)
-    whole = [Task(shard, splits[shard.split][shard.start : shard.stop]) for shard in planned]
-    tasks = [task for task in whole if not (task.shard.path.is_file() and _note_path(task.shard).is_file())]
+    plan = _plan(dataset, Path(out).expanduser(), Settings(sample_rate, max_seconds or None), shard_clips)
+    if shards.is_written(plan.folder):
+        return plan.folder
+    shards.remove_abandoned(plan.folder)
+    missing = [task for task in plan.tasks if not (task.shard.path.is_file() and _note_path(task.shard).is_file())]
     if beam_options is not None:
-        run_on_beam(partial(write_alone, settings=settings), tasks, beam_options)
+        run_on_beam(partial(write_alone, settings=plan.settings), missing, beam_options)
     else:
         with counting_bar("clips", progress) as bar:
-            listed, missing = (sum(len(task.clips) for task in some) for some in (whole, tasks))
-            line = bar.add_task(name, total=listed, completed=listed - missing)
-            write_tasks(tasks, settings, workers or os.cpu_count() or 1, advance=lambda: bar.advance(line))
-    report = _report(dataset, settings, content, planned)
-    path = write_whole(folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    _refuse_empty(report, path)
-    facts = {key: report[key] for key in ("name", "version", "layout", "content", "sample_rate", "max_seconds")}
-    title = " ".join(filter(None, (dataset.name, dataset.version)))
-    description = f"{title}, packed by audiojax; {REPORT} names the clips that were left out."
-    listed_in = {split: counts["listed"] for split, counts in report["splits"].items()}
-    shards.describe(folder, name, schema(), listed_in, shard_items=shard_clips, description=description, metadata=facts)
-    for shard in planned:
-        _note_path(shard).unlink(missing_ok=True)
-    return folder
+            line = bar.add_task(plan.name, total=_count(plan.tasks), completed=_count(plan.tasks) - _count(missing))
+            write_tasks(missing, plan.settings, workers or os.cpu_count() or 1, advance=lambda: bar.advance(line))
+    return _finish(plan)
 
 
 def read_report(folder: str | os.PathLike) -> dict[str, Any]:
-    """What a packed folder was made from and what was left out: {"splits": {name: {"listed": n, "packed": n}}, "left_out": [...], ...}."""
+    """What a packed folder was made from and what was left out: {"splits": {name: {"listed": n, "packed": n}}, "left_out": [...], ...}.
+
+    Its "list_hash" is that of `audiojax data check`, of the packed clips.
+    """
     return json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
 
 
@@ -154,11 +167,36 @@ def content_hash(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
+def _plan(dataset: Dataset, out: Path, settings: Settings, shard_clips: int) -> _Plan:
+    splits: dict[str, tuple[Clip, ...]] = {}
+    for split, clips in dataset.splits().items():
+        if _split_name(split) in splits:
+            raise UsageError(f"{shown(dataset.folder)}: two splits would be called '{_split_name(split)}'; rename one of them")
+        splits[_split_name(split)] = clips
+    if not splits:
+        raise UsageError(f"{shown(dataset.folder)}: no clips to pack; `audiojax data check` names what is wrong with its lists")
+    name, content = set_name(dataset), content_hash(dataset)
+    folder = out / name / config_name(dataset.version, settings, content, shard_clips) / shards.VERSION
+    planned = shards.plan_shards(folder, name, {split: len(clips) for split, clips in splits.items()}, shard_clips)
+    tasks = tuple(Task(shard, splits[shard.split][shard.start : shard.stop]) for shard in planned)
+    return _Plan(dataset, settings, shard_clips, name, content, folder, tasks)
+
+
+def _split_name(split: str) -> str:
+    """The split as a part of file names."""
+    return re.sub(r"\W+", "_", split)
+
+
+def _count(tasks: Iterable[Task]) -> int:
+    return sum(len(task.clips) for task in tasks)
+
+
 def write_tasks(tasks: Iterable[Task], settings: Settings, workers: int, advance: Callable[[], None] = lambda: None) -> None:
     """Writes the shards of `tasks`, one after the other; the same children decode the clips of all, and each finished clip advances."""
     tasks = list(tasks)
     clips = (clip for task in tasks for clip in task.clips)
-    with contextlib.closing(run_isolated(partial(_decode, settings=settings), clips, workers=workers, timeout=TIMEOUT)) as events:
+    decode = partial(stored_samples, sample_rate=settings.sample_rate, max_seconds=settings.max_seconds)
+    with contextlib.closing(run_isolated(decode, clips, workers=workers, timeout=TIMEOUT)) as events:
         decoded = gathered(events)
         for task in tasks:
             write_shard(task.shard.path, schema(), _records(task, decoded, settings, advance))
@@ -169,10 +207,6 @@ def write_alone(task: Task, settings: Settings) -> None:
     write_tasks([task], settings, workers=1)
 
 
-def _decode(clip: Clip, *, settings: Settings) -> Iterator[Int16[np.ndarray, " n"]]:
-    yield to_int16(decode_clip(clip, settings.sample_rate, settings.max_seconds).samples)
-
-
 def _records(task: Task, decoded: Iterator, settings: Settings, advance: Callable[[], None]) -> Iterator[dict[str, Any]]:
     """The records of a shard; when all are taken, and before the shard gets its place, those left out are noted beside it."""
     left_out = []
@@ -181,7 +215,7 @@ def _records(task: Task, decoded: Iterator, settings: Settings, advance: Callabl
         if bad is None:
             yield {"audio": audio[0], "sample_rate": settings.sample_rate, "id": clip.id, "captions": list(clip.captions), "scene": ""}
         else:
-            place = {"split": task.shard.split, "id": clip.id, "sound": shown(name_of(clip.sound))}
+            place = {"split": clip.split, "id": clip.id, "sound": shown(name_of(clip.sound))}
             left_out.append(place | {"reason": str(bad.reason), "detail": bad.detail})
     write_whole(_note_path(task.shard), json.dumps(left_out))
 
@@ -190,35 +224,38 @@ def _note_path(shard: Shard) -> Path:
     return shard.path.with_name(f".{shard.path.name}.left_out.json")
 
 
-def _named_splits(dataset: Dataset) -> dict[str, tuple[Clip, ...]]:
-    """Split -> clips, under names that can be part of a file's name."""
-    named: dict[str, tuple[Clip, ...]] = {}
-    for split, clips in dataset.splits().items():
-        name = re.sub(r"\W+", "_", split)
-        if name in named:
-            raise UsageError(f"{shown(dataset.folder)}: two splits would be called '{name}'; rename one of them")
-        named[name] = clips
-    if not named:
-        raise UsageError(f"{shown(dataset.folder)}: no clips to pack; `audiojax data check` names what is wrong with its lists")
-    return named
+def _finish(plan: _Plan) -> Path:
+    """Makes the folder of shards a data set, and returns it."""
+    report = _report(plan)
+    path = write_whole(plan.folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    _refuse_empty(report, path)
+    facts = {key: report[key] for key in ("name", "version", "layout", "list_hash", "content", "sample_rate", "max_seconds")}
+    title = " ".join(filter(None, (plan.dataset.name, plan.dataset.version)))
+    description = f"{title}, packed by audiojax; {REPORT} names the clips that were left out."
+    settings = {"shard_items": plan.shard_clips, "description": description, "metadata": facts}
+    shards.describe(plan.folder, plan.name, schema(), plan.listed, **settings)
+    for task in plan.tasks:
+        _note_path(task.shard).unlink(missing_ok=True)
+    return plan.folder
 
 
-def _report(dataset: Dataset, settings: Settings, content: str, planned: Sequence[Shard]) -> dict[str, Any]:
-    splits: dict[str, dict[str, int]] = {}
-    for shard in planned:
-        counts = splits.setdefault(shard.split, {"listed": 0, "packed": 0})
-        counts["listed"] += shard.stop - shard.start
-        counts["packed"] += shards.count_items(shard.path)
+def _report(plan: _Plan) -> dict[str, Any]:
+    dataset, packed = plan.dataset, dict.fromkeys(plan.listed, 0)
+    for task in plan.tasks:
+        packed[task.shard.split] += shards.count_items(task.shard.path)
+    left_out = [entry for task in plan.tasks for entry in json.loads(_note_path(task.shard).read_text(encoding="utf-8"))]
+    gone = {(entry["split"], entry["id"]) for entry in left_out}
     return {
         "name": dataset.name,
         "version": dataset.version,
         "layout": dataset.layout,
         "folder": shown(dataset.folder),
-        "content": content,
-        "sample_rate": settings.sample_rate,
-        "max_seconds": settings.max_seconds,
-        "splits": splits,
-        "left_out": [entry for shard in planned for entry in json.loads(_note_path(shard).read_text(encoding="utf-8"))],
+        "list_hash": list_hash(clip for clip in dataset.clips if (clip.split, clip.id) not in gone),
+        "content": plan.content,
+        "sample_rate": plan.settings.sample_rate,
+        "max_seconds": plan.settings.max_seconds,
+        "splits": {split: {"listed": listed, "packed": packed[split]} for split, listed in plan.listed.items()},
+        "left_out": left_out,
         "faults": [{"kind": fault.kind, "where": fault.where, "detail": fault.detail} for fault in dataset.faults],
     }
 
@@ -227,6 +264,6 @@ def _refuse_empty(report: dict[str, Any], path: Path) -> None:
     for split, counts in report["splits"].items():
         if counts["packed"]:
             continue
-        first = next(entry for entry in report["left_out"] if entry["split"] == split)
+        first = next(entry for entry in report["left_out"] if _split_name(entry["split"]) == split)
         why = f"the first: {first['sound']}: {first['reason']}" + (f" ({first['detail']})" if first["detail"] else "")
         raise AudiojaxError(f"{split}: none of its {counts['listed']} clips can be used, {why}\nAll are named in {shown(path)}")

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from audiojax.errors import UsageError
 from audiojax.files import shown
@@ -140,9 +141,11 @@ def write_shard(path: Path, features: tfds.features.FeaturesDict, examples: Iter
     with _named_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         writer = ArrayRecordWriter(str(partial), OPTIONS)
+    serializer = ExampleSerializer(features.get_serialized_info())
     try:
         for example in examples:
-            data = features.serialize_example(example)
+            proto = serializer.get_tf_example(features.encode_example(example))
+            data = proto.SerializeToString(deterministic=True)  # in the order of the fields, not in that of each process's hashes
             with _named_errors(path.parent):
                 writer.write(data)
         with _named_errors(path.parent):

@@ -1,5 +1,6 @@
 """What `audiojax.data.check` found, as tables to read and as records for files."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from audiojax.data.check import LENGTHS, Report
@@ -21,7 +22,7 @@ def check_sections(report: Report) -> list[Card | Table]:
         sections.append(Table("Lengths", ("split", *bins), [(split.split, *split.histogram()) for split in report.splits]))
     for title, faults in (("Left out", report.faults), ("To look at", report.warnings)):
         if faults:
-            sections.append(Table(title, ("kind", "count", "such as"), _kinds(faults)))
+            sections.append(Table(title, ("kind", "count", "such as"), kinds_of(faults)))
     return sections
 
 
@@ -51,7 +52,7 @@ def check_rows(report: Report) -> list[dict[str, str]]:
     ]
 
 
-def _kinds(faults: tuple[Fault, ...]) -> list[tuple[str, int, str]]:
+def kinds_of(faults: Iterable[Fault]) -> list[tuple[str, int, str]]:
     """(kind, count, the first few) of each kind, the most frequent first."""
     kinds: dict[str, list[Fault]] = {}
     for fault in faults:

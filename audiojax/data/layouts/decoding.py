@@ -1,38 +1,48 @@
-"""Sounds decoded wherever they lie; what the child processes of `audiojax.audio.pool` run. No jax."""
+"""Clips decoded wherever their sounds lie, for the child processes of `audiojax.audio.pool`. No jax."""
 
 import functools
 import tempfile
-from pathlib import PurePath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+
+import numpy as np
+from jaxtyping import Int16
 
 from audiojax.audio import io
 from audiojax.audio.reasons import AudioFileError
 from audiojax.data.layouts.clips import Clip, Sound
 from audiojax.data.layouts.sounds import SoundReader, name_of
+from audiojax.data.transforms import to_int16
 
 
-def decode_clip(clip: Clip, sample_rate: int | None = None, max_seconds: float | None = None) -> io.Clip:
-    """The clip's stretch of its sound, at most `max_seconds` of it, at `sample_rate` in Hz (None = the file's).
-
-    Raises:
-      AudioFileError: as `decode_sound` does.
-    """
-    seconds = min((s for s in (clip.seconds, max_seconds) if s is not None), default=None)
-    return decode_sound(clip.sound, io.DecodeOptions(sample_rate=sample_rate, start=clip.start, seconds=seconds))
-
-
-def decode_sound(sound: Sound, options: io.DecodeOptions = io.AS_IT_IS) -> io.Clip:
-    """The sound under `options`; members of archives and cells of tables go through a temporary file.
+def stored_samples(clip: Clip, *, sample_rate: int, max_seconds: float | None = None) -> Iterator[Int16[np.ndarray, " n"]]:
+    """Yields the clip's stretch of its sound once, at most `max_seconds` of it, at `sample_rate` in Hz, as data sets store it.
 
     Raises:
       AudioFileError: as `audiojax.audio.io.decode` and `SoundReader.read` do, with the place of the sound.
     """
+    seconds = min((s for s in (clip.seconds, max_seconds) if s is not None), default=None)
+    with on_disk(clip.sound) as path:
+        sound = io.decode(path, io.DecodeOptions(sample_rate=sample_rate, start=clip.start, seconds=seconds))
+    yield to_int16(sound.samples)
+
+
+@contextmanager
+def on_disk(sound: Sound) -> Iterator[Path]:
+    """A file that holds the sound and nothing else: its own, or a temporary one for a part of an archive or a table.
+
+    Raises:
+      AudioFileError: as `SoundReader.read` does; one raised inside the block then names the sound, not the temporary file.
+    """
     if not sound.member:
-        return io.decode(sound.path, options)
+        yield sound.path
+        return
     with tempfile.NamedTemporaryFile(suffix=PurePath(sound.member).suffix) as file:
         file.write(_reader().read(sound))
         file.flush()
         try:
-            return io.decode(file.name, options)
+            yield Path(file.name)
         except AudioFileError as error:
             raise AudioFileError(name_of(sound), error.bad.reason, error.bad.detail) from None
 
