@@ -141,7 +141,7 @@ def row_of(record: Mapping[str, Any], fields: Fields, where: str, split: str, *,
 
 
 def clip_id_of(name: str, set_name: str, split: str) -> str:
-    """The id of the clip whose file has this name: in Unicode NFC, without extension and ways up; of published sets in every layout the same."""
+    """The id of the clip whose file has this name: NFC, without extension and ways up; of published sets in any layout the same."""
     parts = " ".join(unicodedata.normalize("NFC", name).split()).replace("\\", "/").split("/")
     clip_id = without_extension("/".join(part for part in parts if part not in ("", ".", "..") and not DRIVE.fullmatch(part)))
     if set_name == "wavcaps":
