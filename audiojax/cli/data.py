@@ -100,7 +100,7 @@ def _check(args: Namespace) -> int:
         write_file(args.json, check_rows(report), extra=check_summary(report))
     if args.csv:
         write_file(args.csv, check_rows(report))
-    return 0 if report.usable else 1
+    return 0 if report.clips else 1
 
 
 def _pack(args: Namespace) -> int:

@@ -29,7 +29,7 @@ class SplitCount:
 
     Attributes:
       split: its name.
-      found: clips with a sound and, where there are captions, one at least; usable as far as was looked.
+      found: its usable clips.
       expected: clips of the published split; None where nothing is published.
       captions: of these clips.
       seconds: of each clip, sorted; () when nothing was decoded.
@@ -52,6 +52,7 @@ class Report:
 
     Attributes:
       dataset: the folder as it was read.
+      clips: those that training can use, as far as was looked.
       splits: those found and those expected.
       faults: what cannot be used: of the lists, then of the sounds (named by `audiojax.audio.reasons.Reason`).
       warnings: what can be used and should be looked at: "silent", "too_short", "duplicate_sound", "duplicate_caption", "overlap_id" and
@@ -61,16 +62,12 @@ class Report:
     """
 
     dataset: Dataset
+    clips: tuple[Clip, ...]
     splits: tuple[SplitCount, ...]
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...]
     list_hash: str
     decoded: bool
-
-    @property
-    def usable(self) -> int:
-        """Clips that training can use."""
-        return sum(split.found for split in self.splits)
 
     @property
     def seconds(self) -> float:
@@ -111,6 +108,7 @@ def check(
     warnings = [*_overlaps(usable, heard, root), *quality, *_duplicates(usable, heard, root), *dataset.notes]
     return Report(
         dataset=dataset,
+        clips=tuple(usable),
         splits=tuple(_counts(usable, heard, dataset.expected)),
         faults=(*dataset.faults, *faults),
         warnings=tuple(warnings),

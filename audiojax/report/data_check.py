@@ -31,7 +31,7 @@ def check_summary(report: Report) -> dict[str, Any]:
     dataset = report.dataset
     hours = report.seconds / 3600 if report.decoded else None
     numbers = {"data_set": " ".join(filter(None, (dataset.name, dataset.version))), "layout": dataset.layout}
-    numbers |= {"usable_clips": report.usable, "hours": hours, "list_hash": report.list_hash}
+    numbers |= {"usable_clips": len(report.clips), "hours": hours, "list_hash": report.list_hash}
     names = ("hours", "shortest_seconds", "median_seconds", "longest_seconds")
     return numbers | {
         "splits": [

@@ -6,11 +6,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from audiojax.audio.io import EXTENSIONS
 from audiojax.data.layouts.clips import Fault, Sound
-from audiojax.data.layouts.published import settle_splits, split_word, wavcaps_part
+from audiojax.data.layouts.published import WAVCAPS_LISTS, settle_splits, split_word, wavcaps_part
 from audiojax.data.layouts.text import plain_name
 from audiojax.errors import UsageError
 from audiojax.files import shown
@@ -18,7 +18,7 @@ from audiojax.files import shown
 KINDS = {".csv": "table", ".tsv": "table", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".tar": "tar"}
 PACKED = (".zip", ".7z", ".rar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".txz", ".z01")
 MAX_LIST_BYTES = 2**30
-DRIVE = re.compile(r"[A-Za-z]:/")
+DRIVE = re.compile(r"[A-Za-z]:")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class SoundIndex:
         cleaned = [unicodedata.normalize("NFC", name).replace("\\", "/") for name in names]
         cleaned = [name for name in cleaned if name.strip("/. ")]
         for name in cleaned:
-            if ".." in PurePosixPath(name).parts and leaves(name) and leaves(name, folder):
+            if ".." in name.split("/") and leaves(name) and leaves(name, folder):
                 return Fault("unsafe_path", "", f"{name!r} leads out of the folder")
         for look in (self._by_path, self._by_name, self._by_letters):
             for name in cleaned:
@@ -149,7 +149,7 @@ class SoundIndex:
                 if places:
                     return self._choose(places, name, split)
         for name in cleaned:
-            if name.startswith("/") or DRIVE.match(name):
+            if name.startswith("/") or DRIVE.fullmatch(name.split("/")[0]):
                 return Fault("unsafe_path", "", f"{name!r} lies outside the folder, and no file in it has that name")
         return Fault("missing", "", f"no sound file named {cleaned[0]!r}" if cleaned else "no name of a sound file")
 
@@ -158,13 +158,15 @@ class SoundIndex:
         return sorted(set(self._sounds) - self.used)
 
     def _by_path(self, name: str, folder: str) -> list[str]:
-        tries = [posixpath.normpath(posixpath.join(folder, name)), posixpath.normpath(name)]
-        return [path for path in dict.fromkeys(tries) if path in self._sounds][:1]
+        tries = [f"{folder}/{name}" if folder else name, name]
+        if "/" in name:
+            tries = [posixpath.normpath(path) for path in tries]
+        return [path for path in tries if path in self._sounds][:1]
 
     def _by_name(self, name: str, folder: str) -> list[str]:
-        last = posixpath.basename(posixpath.normpath(name))
+        last = name.rpartition("/")[2]
         places = self._places.get(last) or self._places.get(without_extension(last)) or []
-        parts = PurePosixPath(without_extension(posixpath.normpath(name))).parts
+        parts = without_extension(posixpath.normpath(name)).split("/") if places else []
         for first in range(1, len(parts) - 1):  # the longest tail of the path that some file shares
             tail = "/" + "/".join(parts[first:])
             shared = [path for path in places if f"/{without_extension(path)}".endswith(tail)]
@@ -188,7 +190,7 @@ class SoundIndex:
 
 def _same_part(path: str, split: str) -> bool:
     """Not when the path lies in another part of WavCaps than the row: their numbers are different sounds."""
-    return wavcaps_part(path) in ("", split) or not wavcaps_part(split)
+    return split not in WAVCAPS_LISTS.values() or wavcaps_part(path) in ("", split)
 
 
 def _in_split(path: str, split: str) -> bool:

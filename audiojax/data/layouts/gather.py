@@ -1,7 +1,6 @@
 """Rows into clips: captions cleaned, sounds found, records of one clip joined, and every fault named."""
 
 import posixpath
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -36,7 +35,7 @@ def gather(listings: Iterable[Listing], index: SoundIndex, meaning: Mapping[str,
         faults += made.faults
         captioned = any(row.captions is not None for row in made.rows)
         for row in made.rows:
-            split, clip_id = meaning.get(row.split, row.split), " ".join(unicodedata.normalize("NFC", row.id).split())
+            split, clip_id = meaning.get(row.split, row.split), row.id
             if row.key and (split, row.key) in keys:
                 faults.append(Fault("duplicate_id", row.where, f"{row.key!r} is an earlier row's"))
                 continue

@@ -77,18 +77,23 @@ def _of_one_set(files: Files, lists: Sequence[Listing], name: str | None) -> lis
 
 
 def _without_copies(lists: Sequence[Listing]) -> tuple[list[Listing], list[Fault]]:
-    """The lists without those whose clips others list already (the same in another format, or a selection), and notes about these."""
-    places = [{(row.split, row.id): made.path for row in made.rows} for made in lists]
+    """The lists without those that repeat another, and notes about these: a selection of its clips, or most of them in another format.
+
+    Lists that bring the sounds themselves go first and stay.
+    """
+    clips = [{(row.split, row.id) for row in made.rows} for made in lists]
     brings_sounds = [any(row.sound is not None for row in made.rows) for made in lists]
-    taken: dict[tuple[str, str], str] = {}
-    kept, notes = [], []
-    for number in sorted(range(len(lists)), key=lambda number: (not brings_sounds[number], -len(places[number]))):
-        listed_by = {taken.get(clip) for clip in places[number]}
-        if not brings_sounds[number] and None not in listed_by:
-            notes.append(Fault("copied_list", lists[number].path, f"left aside: {shown(min(listed_by))} has all its clips"))
-        else:
+    kept: list[int] = []
+    notes = []
+    for number in sorted(range(len(lists)), key=lambda number: (not brings_sounds[number], -len(clips[number]))):
+        shared = {other: len(clips[number] & clips[other]) / len(clips[number]) for other in kept if not brings_sounds[number]}
+        enough = {other: 1.0 if lists[other].layout == lists[number].layout else 0.5 for other in shared}
+        original = next((other for other in shared if shared[other] >= enough[other]), None)
+        if original is None:
             kept.append(number)
-            taken = places[number] | taken
+        else:
+            detail = f"left aside: {shared[original]:.0%} of its clips are in {shown(lists[original].path)}"
+            notes.append(Fault("copied_list", lists[number].path, detail))
     return [lists[number] for number in sorted(kept)], notes
 
 

@@ -2,12 +2,13 @@
 
 import posixpath
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from audiojax.data.layouts.clips import Fault, Sound
-from audiojax.data.layouts.files import without_extension
+from audiojax.data.layouts.files import DRIVE, without_extension
 from audiojax.data.layouts.published import as_split, split_word
 
 SPLIT = ("split", "subset", "partition")
@@ -131,7 +132,8 @@ def row_of(record: Mapping[str, Any], fields: Fields, where: str, split: str, *,
     names = tuple(dict.fromkeys(filter(None, named)))
     if not names:
         return Fault("bad_row", where, "names no sound file")
-    own = _text(record.get(fields.id)) if fields.id else ""
+    named_by_file = set_name in ("audiocaps", "clotho")  # an "id" of theirs is FreeSound's number, or "Not found"
+    own = "" if named_by_file or not fields.id else _text(record.get(fields.id))
     clip_id = clip_id_of(own or names[0], set_name, split)
     if (start or seconds) and not own:
         clip_id += f"@{start:g}"
@@ -139,8 +141,9 @@ def row_of(record: Mapping[str, Any], fields: Fields, where: str, split: str, *,
 
 
 def clip_id_of(name: str, set_name: str, split: str) -> str:
-    """The id of the clip whose file has this name: without extension, and the same in every layout of a published set."""
-    clip_id = without_extension(name)
+    """The id of the clip whose file has this name: NFC, without extension and ways up; of published sets in any layout the same."""
+    parts = " ".join(unicodedata.normalize("NFC", name).split()).replace("\\", "/").split("/")
+    clip_id = without_extension("/".join(part for part in parts if part not in ("", ".", "..") and not DRIVE.fullmatch(part)))
     if set_name == "wavcaps":
         return f"{split}/{posixpath.basename(clip_id)}"  # its parts number their sounds alike
     if set_name in ("audiocaps", "clotho"):

@@ -34,6 +34,9 @@ def read_tars(files: Files, set_name: str) -> Iterator[Listing]:
             with tarfile.open(files.root / path, "r:") as tar:
                 for member in tar:
                     _take(tar, member, path, files, samples, faults, notes)
+                tar.fileobj.seek(tar.offset)
+                if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a broken header for the end
+                    raise ValueError("it breaks off without an end mark")
         except (tarfile.TarError, OSError, ValueError) as error:
             faults.append(Fault("bad_archive", path, f"{error}; what comes after it is lost"))
         yield _listing(path, set_word(path) or set_name, samples, faults, notes)
