@@ -19,6 +19,8 @@ HOST_ROOMS = (
     "data/layouts",
     "data/check.py",
     "data/hearing.py",
+    "data/recordings.py",
+    "data/shards.py",
     "metrics",
     "pretrained/reading.py",
 )
