@@ -62,7 +62,7 @@ def decode_files(
       decoder: what the children run; a function of a module that they can import.
     """
     function = functools.partial(_decode_one, decoder=decoder, options=options)
-    for path, payloads, bad in gathered(run_isolated(function, map(str, paths), workers=workers, timeout=timeout)):
+    for path, payloads, bad in _gathered(run_isolated(function, map(str, paths), workers=workers, timeout=timeout)):
         yield path, bad if bad is not None else payloads[0]
 
 
@@ -226,7 +226,7 @@ def _windows_of_one(path: str, *, options: io.DecodeOptions, samples: int, hop: 
         yield Window(window, first / options.sample_rate)
 
 
-def gathered(events: Iterable[tuple[Any, str, Any]]) -> Iterator[tuple[Any, list[Any], BadAudio | None]]:
+def _gathered(events: Iterable[tuple[Any, str, Any]]) -> Iterator[tuple[Any, list[Any], BadAudio | None]]:
     """What `run_isolated` gives, per item: its values, and its reason or None."""
     values: list[Any] = []
     for item, kind, value in events:

@@ -10,6 +10,8 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+from audiojax.audio.reasons import AudioFileError, BadAudio, Reason
+
 MEMORY_LIMIT = 4 * 2**30  # bytes of address space: a header that asks for more is out_of_memory, not the end of the machine
 
 STARTED, PAYLOAD, DONE, BAD = "started", "payload", "done", "bad"
@@ -22,7 +24,6 @@ def serve(connection: Connection) -> None:
     function raise is an answer, and the next one is unharmed.
     """
     from audiojax.audio.io import warm_up
-    from audiojax.audio.reasons import AudioFileError, BadAudio, Reason
 
     warm_up()
     with contextlib.suppress(ValueError, OSError):  # a tighter limit is in force, or the system has none
@@ -38,15 +39,20 @@ def serve(connection: Connection) -> None:
             for payload in function(item):
                 connection.send((PAYLOAD, payload))
             answer: tuple[str, Any] = (DONE, None)
-        except AudioFileError as error:
-            answer = (BAD, error.bad)
-        except MemoryError:
-            answer = (BAD, BadAudio(str(item), Reason.OUT_OF_MEMORY, f"decoding asks for more than {MEMORY_LIMIT // 2**30} GiB"))
         except (BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:  # decoders raise what they like
-            answer = (BAD, BadAudio(str(item), Reason.UNDECODABLE, f"{type(error).__name__}: {error}"))
+            answer = (BAD, why_not(error, str(item)))
         connection.send(answer)
+
+
+def why_not(error: Exception, path: str) -> BadAudio:
+    """What an error says about the sound at `path` whose decoding raised it."""
+    if isinstance(error, AudioFileError):
+        return error.bad
+    if isinstance(error, MemoryError):
+        return BadAudio(path, Reason.OUT_OF_MEMORY, f"decoding asks for more than {MEMORY_LIMIT // 2**30} GiB")
+    return BadAudio(path, Reason.UNDECODABLE, f"{type(error).__name__}: {error}")
 
 
 def _silence() -> None:

@@ -10,29 +10,31 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from audiojax.audio.pool import gathered, run_isolated
+from audiojax.audio import worker
+from audiojax.audio.pool import run_isolated
+from audiojax.audio.reasons import AudioFileError, Reason
 from audiojax.data import shards
 from audiojax.data.check import list_hash
 from audiojax.data.layouts.clips import Clip, Dataset
-from audiojax.data.layouts.decoding import stored_samples
+from audiojax.data.layouts.decoding import decode_clip
 from audiojax.data.layouts.sounds import name_of
 from audiojax.data.recordings_beam import run_on_beam
-from audiojax.data.shards import Shard, write_shard
+from audiojax.data.shards import Shard, open_shard
 from audiojax.data.sources import schema
+from audiojax.data.transforms import to_int16
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown, write_whole
 from audiojax.progress import counting_bar
 
 SAMPLE_RATE = 32_000  # Hz; what PANNs and with it the published configs take
 MAX_SECONDS = {"audiocaps": 10.0, "clotho": 30.0}  # the length that the set promises; a file may hold more
-SHARD_CLIPS = 256  # 160 MB of ten seconds each
+SHARD_CLIPS = 128  # 80 MB of ten seconds each; a process writes one at a time
 TIMEOUT = 60.0  # s that a clip may take: enough for the longest on a busy machine, so that the same clips are left out everywhere
 REPORT = "report.json"
 
@@ -52,10 +54,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """One shard and the clips that it is made from, in order."""
+    """One shard.
+
+    Attributes:
+      shard: the file.
+      clips: what it is made from, in order.
+      fatal: number of a clip -> (reason, detail), of those whose decoding kills a process or never ends.
+    """
 
     shard: Shard
     clips: tuple[Clip, ...]
+    fatal: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,10 @@ def pack(
     plan = _plan(dataset, Path(out).expanduser(), Settings(sample_rate, max_seconds or None), shard_clips)
     if shards.is_written(plan.folder):
         return plan.folder
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{shown(plan.folder)}: cannot be written ({error.strerror}); choose another place") from error
     shards.remove_abandoned(plan.folder)
     missing = [task for task in plan.tasks if not (task.shard.path.is_file() and _note_path(task.shard).is_file())]
     if beam_options is not None:
@@ -126,7 +139,7 @@ def pack(
     else:
         with counting_bar("clips", progress) as bar:
             line = bar.add_task(plan.name, total=_count(plan.tasks), completed=_count(plan.tasks) - _count(missing))
-            write_tasks(missing, plan.settings, workers or os.cpu_count() or 1, advance=lambda: bar.advance(line))
+            write_tasks(missing, plan.settings, workers or os.cpu_count() or 1, lambda clips: bar.advance(line, clips))
     return _finish(plan)
 
 
@@ -191,33 +204,51 @@ def _count(tasks: Iterable[Task]) -> int:
     return sum(len(task.clips) for task in tasks)
 
 
-def write_tasks(tasks: Iterable[Task], settings: Settings, workers: int, advance: Callable[[], None] = lambda: None) -> None:
-    """Writes the shards of `tasks`, one after the other; the same children decode the clips of all, and each finished clip advances."""
-    tasks = list(tasks)
-    clips = (clip for task in tasks for clip in task.clips)
-    decode = partial(stored_samples, sample_rate=settings.sample_rate, max_seconds=settings.max_seconds)
-    with contextlib.closing(run_isolated(decode, clips, workers=workers, timeout=TIMEOUT)) as events:
-        decoded = gathered(events)
-        for task in tasks:
-            write_shard(task.shard.path, schema(), _records(task, decoded, settings, advance))
+def write_tasks(tasks: Sequence[Task], settings: Settings, workers: int, advance: Callable[[int], None] = lambda clips: None) -> None:
+    """Writes the shards of `tasks`, each in one child process; `advance` is told how many clips are done, or have to be done again.
+
+    Where a clip kills its child or hangs, its shard is written again without it.
+    """
+    while tasks:
+        again, done = [], 0
+        with contextlib.closing(run_isolated(partial(_write, settings=settings), tasks, workers=workers, timeout=TIMEOUT)) as events:
+            for task, kind, value in events:
+                if kind == worker.PAYLOAD:
+                    done += 1
+                    advance(1)
+                    continue
+                if kind == worker.BAD:
+                    if value.reason not in (Reason.CRASHED_DECODER, Reason.TIMEOUT) or done == len(task.clips):
+                        raise AudiojaxError(value.detail.removeprefix("UsageError: "))  # the child could not write
+                    again.append(replace(task, fatal={**task.fatal, done: (str(value.reason), value.detail)}))
+                    advance(-done)
+                done = 0
+        tasks = again
 
 
 def write_alone(task: Task, settings: Settings) -> None:
-    """Writes one shard, with one decoding child of its own."""
+    """Writes one shard, in one child process."""
     write_tasks([task], settings, workers=1)
 
 
-def _records(task: Task, decoded: Iterator, settings: Settings, advance: Callable[[], None]) -> Iterator[dict[str, Any]]:
-    """The records of a shard; when all are taken, and before the shard gets its place, those left out are noted beside it."""
+def _write(task: Task, *, settings: Settings) -> Iterator[None]:
+    """Writes a shard, and beside it, before it gets its place, what it leaves out; yields when a clip is done."""
     left_out = []
-    for clip, audio, bad in islice(decoded, len(task.clips)):
-        advance()
-        if bad is None:
-            yield {"audio": audio[0], "sample_rate": settings.sample_rate, "id": clip.id, "captions": list(clip.captions), "scene": ""}
-        else:
-            place = {"split": clip.split, "id": clip.id, "sound": shown(name_of(clip.sound))}
-            left_out.append(place | {"reason": str(bad.reason), "detail": bad.detail})
-    write_whole(_note_path(task.shard), json.dumps(left_out))
+    with open_shard(task.shard.path, schema()) as write:
+        for number, clip in enumerate(task.clips):
+            try:
+                if number in task.fatal:
+                    raise AudioFileError(name_of(clip.sound), *task.fatal[number])
+                audio = to_int16(decode_clip(clip, settings.sample_rate, settings.max_seconds).samples)
+            except Exception as error:  # decoders raise what they like
+                bad = worker.why_not(error, name_of(clip.sound))
+                place = {"split": clip.split, "id": clip.id, "sound": shown(name_of(clip.sound))}
+                left_out.append(place | {"reason": str(bad.reason), "detail": bad.detail})
+            else:
+                texts = {"id": clip.id, "captions": list(clip.captions), "scene": ""}
+                write({"audio": audio, "sample_rate": settings.sample_rate} | texts)
+            yield
+        write_whole(_note_path(task.shard), json.dumps(left_out))
 
 
 def _note_path(shard: Shard) -> Path:
@@ -236,6 +267,7 @@ def _finish(plan: _Plan) -> Path:
     shards.describe(plan.folder, plan.name, schema(), plan.listed, **settings)
     for task in plan.tasks:
         _note_path(task.shard).unlink(missing_ok=True)
+    shards.remove_abandoned(plan.folder)
     return plan.folder
 
 

@@ -15,8 +15,8 @@ def run_on_beam(write: Callable[[Any], None], tasks: Sequence[Any], options: Seq
       options: words of a Beam command line, such as "--runner=DirectRunner", "--direct_num_workers=2".
 
     Raises:
-      UsageError: apache-beam is not installed, or does not know an option.
-      AudiojaxError: a task failed.
+      UsageError: apache-beam is not installed.
+      AudiojaxError: a task failed, or there is no such runner.
     """
     if find_spec("apache_beam") is None:
         raise UsageError('--beam needs apache-beam: pip install "audiojax[beam]"')

@@ -73,7 +73,9 @@ def write_dataset(
     remove_abandoned(folder)
     for shard in plan_shards(folder, name, splits, shard_items):
         if not shard.path.is_file():
-            write_shard(shard.path, features, examples(shard.split, shard.start, shard.stop))
+            with open_shard(shard.path, features) as write:
+                for example in examples(shard.split, shard.start, shard.stop):
+                    write(example)
     return describe(folder, name, features, splits, shard_items=shard_items, description=description, metadata=metadata)
 
 
@@ -131,8 +133,9 @@ def count_items(path: Path) -> int:
     return len(ArrayRecordDataSource([str(path)]))
 
 
-def write_shard(path: Path, features: tfds.features.FeaturesDict, examples: Iterable[Mapping[str, Any]]) -> None:
-    """One file of examples, whole or not at all; its folder is made.
+@contextlib.contextmanager
+def open_shard(path: Path, features: tfds.features.FeaturesDict) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """What writes an example into a new file; the file gets its place when the block ends well, and is gone otherwise. Its folder is made.
 
     Raises:
       UsageError: it cannot be written.
@@ -142,12 +145,15 @@ def write_shard(path: Path, features: tfds.features.FeaturesDict, examples: Iter
         path.parent.mkdir(parents=True, exist_ok=True)
         writer = ArrayRecordWriter(str(partial), OPTIONS)
     serializer = ExampleSerializer(features.get_serialized_info())
+
+    def write(example: Mapping[str, Any]) -> None:
+        proto = serializer.get_tf_example(features.encode_example(example))
+        data = proto.SerializeToString(deterministic=True)  # in the order of the fields, not in that of each process's hashes
+        with _named_errors(path.parent):
+            writer.write(data)
+
     try:
-        for example in examples:
-            proto = serializer.get_tf_example(features.encode_example(example))
-            data = proto.SerializeToString(deterministic=True)  # in the order of the fields, not in that of each process's hashes
-            with _named_errors(path.parent):
-                writer.write(data)
+        yield write
         with _named_errors(path.parent):
             writer.close()
             os.replace(partial, path)

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from audiojax.data.layouts.clips import Clip, Dataset, Fault, Sound
 from audiojax.data.recordings import Settings, config_name, content_hash, pack, read_report
 from audiojax.data.sources import open_records
 from audiojax.errors import AudiojaxError, UsageError
+from tests.data.fatal_paths import FatalPath
 
 RATE = 8_000  # Hz, of the sounds and of most packed sets here
 
@@ -197,6 +200,27 @@ def test_a_shard_and_a_split_of_which_nothing_is_left(tmp_path):
     assert not (report.parent / "dataset_info.json").exists()
 
 
+@pytest.mark.slow
+def test_clips_that_kill_or_hang_their_process_cost_only_themselves(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(recordings, "TIMEOUT", 3.0)
+    clips = list(dataset.clips)
+    for number, name in ((0, "abort.wav"), (2, "hang.wav"), (5, "abort.wav")):
+        clips[number] = replace(clips[number], sound=Sound(FatalPath(dataset.folder / name)))
+    done = []
+    bar = SimpleNamespace(add_task=lambda *_, **__: 0, advance=lambda _, clips: done.append(clips))
+    monkeypatch.setattr(recordings, "counting_bar", lambda *_: nullcontext(bar))
+    folder = packed(replace(dataset, clips=tuple(clips)), tmp_path, workers=2)
+    left_out = [(entry["id"], entry["reason"], entry["detail"]) for entry in read_report(folder)["left_out"]]
+    assert left_out == [
+        ("000", "crashed_decoder", "signal 6"),
+        ("002", "timeout", "no progress in 3 s"),
+        ("005", "crashed_decoder", "signal 6"),
+    ]
+    assert [open_records(folder, "train")[i]["id"] for i in range(3)] == ["001", "003", "004"]
+    assert sum(done) == len(clips)
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
 def test_sounds_inside_archives(dataset, tmp_path):
     with tarfile.open(tmp_path / "tones.tar", "w") as tar:
         for clip in dataset.clips[:3]:
@@ -222,6 +246,13 @@ def test_what_cannot_be_packed_is_said(dataset, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         packed(dataset, tmp_path / "file")
+
+
+def test_a_shard_that_cannot_be_written_ends_the_packing(dataset, folder, tmp_path):
+    copy = tmp_path / folder.relative_to(folder.parents[2])
+    (copy / "tones-train.array_record-00000-of-00002").mkdir(parents=True)
+    with pytest.raises(AudiojaxError, match=f"^{copy}: cannot be written"):
+        packed(dataset, tmp_path)
 
 
 @pytest.mark.parametrize(("folder", "name"), [("Bells & Gongs", "bells_gongs"), ("été", "t"), ("2024", "folder"), ("__", "folder")])

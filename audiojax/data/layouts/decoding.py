@@ -6,26 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
-import numpy as np
-from jaxtyping import Int16
-
 from audiojax.audio import io
 from audiojax.audio.reasons import AudioFileError
 from audiojax.data.layouts.clips import Clip, Sound
 from audiojax.data.layouts.sounds import SoundReader, name_of
-from audiojax.data.transforms import to_int16
 
 
-def stored_samples(clip: Clip, *, sample_rate: int, max_seconds: float | None = None) -> Iterator[Int16[np.ndarray, " n"]]:
-    """Yields the clip's stretch of its sound once, at most `max_seconds` of it, at `sample_rate` in Hz, as data sets store it.
+def decode_clip(clip: Clip, sample_rate: int | None = None, max_seconds: float | None = None) -> io.Clip:
+    """The clip's stretch of its sound, at most `max_seconds` of it, at `sample_rate` in Hz (None = the file's).
 
     Raises:
       AudioFileError: as `audiojax.audio.io.decode` and `SoundReader.read` do, with the place of the sound.
     """
     seconds = min((s for s in (clip.seconds, max_seconds) if s is not None), default=None)
     with on_disk(clip.sound) as path:
-        sound = io.decode(path, io.DecodeOptions(sample_rate=sample_rate, start=clip.start, seconds=seconds))
-    yield to_int16(sound.samples)
+        return io.decode(path, io.DecodeOptions(sample_rate=sample_rate, start=clip.start, seconds=seconds))
 
 
 @contextmanager
