@@ -107,3 +107,9 @@ def _fsdp_spec(shape: Sequence[int], ways: int) -> PartitionSpec:
         return PartitionSpec()
     axis = -max(divisible)[1]
     return PartitionSpec(*([None] * axis), "fsdp")
+
+
+def mesh_of(params: Params) -> Mesh | None:
+    """The mesh of several devices on which parameters lie, if they do: over these, inference spreads its work."""
+    sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
+    return sharding.mesh if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1 else None

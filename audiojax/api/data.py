@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from audiojax.api.start import tokenizer_folder
-from audiojax.data.pipeline import MemorySource, captions_of, eval_batches, train_batches
+from audiojax.data.pipeline import MemorySource, Transform, captions_of, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
 from audiojax.data.soundworld.scenes import class_labels
 from audiojax.data.soundworld.source import SceneSource
@@ -61,7 +61,8 @@ def _soundworld(data: Mapping[str, Any], split: str, progress: bool) -> Any:
 def make_transform(data: Mapping[str, Any], tokenizer: Tokenizer) -> ClipTransform:
     """Record -> example, as the config's `data` section says."""
     sizes = (data["sample_rate"], data["seconds"], data["padding"], data["max_tokens"])
-    return ClipTransform(tokenizer, *sizes, clean_caption, labels=class_labels if data.get("labels") else None)
+    clean = clean_caption if data.get("clean_captions", True) else str
+    return ClipTransform(tokenizer, *sizes, clean, labels=class_labels if data.get("labels") else None, windows=data.get("windows", 0))
 
 
 def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Tokenizer:
@@ -77,7 +78,7 @@ def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Toke
     return Tokenizer.train(captions, config["tokenizer"]["vocab_size"])
 
 
-def training_stream(config: Mapping[str, Any], source: Any, transform: ClipTransform, batch_size: int, start_step: int) -> Iterator:
+def training_stream(config: Mapping[str, Any], source: Any, transform: Transform, batch_size: int, start_step: int) -> Iterator:
     """This process's rows of every global batch from `start_step` on."""
     data = config["data"]
     return train_batches(
@@ -95,14 +96,14 @@ def training_stream(config: Mapping[str, Any], source: Any, transform: ClipTrans
     )
 
 
-def example_rows(config: Mapping[str, Any], source: Any, transform: ClipTransform) -> dict[str, np.ndarray]:
+def example_rows(config: Mapping[str, Any], source: Any, transform: Transform) -> dict[str, np.ndarray]:
     """One training example on each process, whose shapes initialise a model; read without worker processes."""
     alone = {**config, "data": {**config["data"], "threads": 1, "workers": 0}}
     with closing(training_stream(alone, source, transform, jax.process_count(), 0)) as stream:
         return next(stream)
 
 
-def clip_batches(source: Any, transform: ClipTransform, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+def clip_batches(source: Any, transform: Transform, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
     """Every clip once with all its captions, in order; text leaves are [b, captions, l]."""
     processes = jax.process_count()
     rows = -(-batch_size // processes) * processes

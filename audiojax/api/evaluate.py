@@ -13,23 +13,22 @@ import jax
 import numpy as np
 
 from audiojax.api.data import data_name, open_split
-from audiojax.api.find import Finder, load
+from audiojax.api.find import load
+from audiojax.api.retrieval import TITLES, Retrieval
+from audiojax.api.runs import RunFinder
 from audiojax.data.soundworld import oracle
-from audiojax.data.soundworld.scenes import Scene
+from audiojax.data.soundworld.scenes import PROBES, Scene
 from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole
 from audiojax.metrics.bootstrap import mean_interval
-from audiojax.metrics.retrieval import DEPTHS, Ranks, chance_scores
-from audiojax.papers import diffatr
+from audiojax.metrics.retrieval import DEPTHS, Ranks, chance_scores, minimal_pairs
 from audiojax.report.html import write_report
-from audiojax.report.sections import Card, Curves, Hit, Metric, MetricTable, Note, Section, Sound, Table, TopList, TopLists
+from audiojax.report.sections import Card, Curves, Hit, Metric, MetricTable, Note, Section, Sound, TopList, TopLists
 from audiojax.trainer.distributed import require_one_process
 from audiojax.trainer.log import read_metrics
 
-TITLES = {"t2a": "Text to audio", "a2t": "Audio to text"}
 RANK_FIELDS = ("rank", "average_precision", "clip")
 LISTED = 5  # queries of the report, and hits of each
-RIVALS = 32  # candidates of the generation loss in the report, as in a training batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +57,7 @@ def evaluate(
     domain: str | None = None,
     data_dir: str | os.PathLike | None = None,
     out: str | os.PathLike | None = None,
+    probes: bool = False,
     progress: bool = True,
 ) -> Evaluation:
     """Evaluates the finished model of a run and writes `<workdir>/evaluation/<split>[-domain]/report.html` and `scores.json`.
@@ -68,6 +68,7 @@ def evaluate(
       domain: another SoundWorld domain than the model was trained on.
       data_dir: another data set in the builder's schema, for tests out of domain or where the data have moved.
       out: another folder for the two files.
+      probes: also ask for the minimal pairs of SoundWorld.
 
     Raises:
       UsageError: no finished model, no such split or domain, or one of several processes.
@@ -75,8 +76,8 @@ def evaluate(
     require_one_process("evaluate")
     workdir = Path(workdir).expanduser()
     finder = load(workdir)
-    if not isinstance(finder, Finder):
-        raise UsageError(f"{shown(workdir)}: is no run of DiffATR, which this measures; `audiojax towers` measures towers")
+    if not isinstance(finder, RunFinder):
+        raise UsageError(f"{shown(workdir)}: is no run of a system that finds, which this measures; `audiojax towers` measures towers")
     trained_on, data, other = finder.config["data"], finder.config["data"], None
     if data_dir is not None:
         if domain:
@@ -90,34 +91,50 @@ def evaluate(
     where = place(split, other)
     source = open_split(data, split, progress=progress)
     folder = write_folder(Path(out).expanduser() if out else workdir / "evaluation" / where)
-    predictions = finder.predictions(source)
-    search_key, loss_key = (jax.random.fold_in(jax.random.key(finder.config["seed"]), i) for i in (1, 2))
-    directions = diffatr.search_split(finder.settings, finder.params, predictions, search_key)
-    rivals = min(RIVALS, len(source))
-    losses = diffatr.generation_curve(finder.settings, finder.params, predictions, loss_key, candidates=rivals)
-    scores, ranks = {}, {}
-    for name, direction in directions.items():
-        fused = f"denoiser_{name}" in finder.params
-        scores |= direction.summary(finder.fusion[name] if fused else None)
-        ranks[name] = direction.ranks(finder.fusion[name] if fused else None)
-        ranks[f"{name}_cosine"] = direction.ranks()
-    clip_index = directions["t2a"].clip_index
+    found = finder.retrieval(finder.predictions(source))
+    clip_index = found.ranks["t2a"].clip
     limits = {"chance": chance_scores(clip_index, len(source)), "ceiling": ceiling_scores(source)}
     tested, trained = data_name(data), data_name(trained_on)
-    card = metric_card(finder, source, split, tested if data["source"] == "tfds" else f"SoundWorld {data['size']} {tested}", trained)
-    tables = [score_table(name, ranks[name], limits) for name in directions]
-    fusion = [cosine_table(ranks, scores), *loss_tables(losses, rivals)]
-    sections: list[Section] = [*tables, *fusion, Card("Metric card", card)]
+    card = (
+        metric_card(finder, source, split, tested if data["source"] == "tfds" else f"SoundWorld {data['size']} {tested}", trained)
+        | found.card
+    )
+    scores = dict(found.scores)
+    tables: list[Section] = [score_table(name, found.ranks[name], limits) for name in TITLES]
+    if probes:
+        table, accuracies = probe_table(finder, data, progress)
+        tables.append(table)
+        scores |= accuracies
+    sections = [*tables, *found.tables, Card("Metric card", card)]
     report = write_report(
         folder / "report.html",
-        title=f"DiffATR on {where}",
+        title=f"{found.system} on {where}",
         subtitle=f"{len(source)} clips, {len(clip_index)} captions; trained on {trained}, tested on {tested}",
-        sections=[*tables, top_lists(finder, source, directions["t2a"]), *fusion, *curves(workdir), sections[-1], READING],
+        sections=[*tables, top_lists(source, found), *found.tables, *curves(workdir), sections[-1], reading(found, probes)],
     )
-    save_ranks(folder / "ranks.npz", ranks)
-    text = json.dumps({"scores": scores, **limits, "generation_loss": losses, "card": card}, indent=2)
+    save_ranks(folder / "ranks.npz", found.ranks)
+    text = json.dumps({"scores": scores, **limits, **found.curves, "card": card}, indent=2)
     path = write_whole(folder / "scores.json", text + "\n")
-    return Evaluation(scores, ranks, sections, report, path)
+    return Evaluation(scores, found.ranks, sections, report, path)
+
+
+def probe_table(finder: RunFinder, data: Mapping[str, Any], progress: bool) -> tuple[MetricTable, dict[str, float]]:
+    """Minimal pairs of SoundWorld: two clips that differ in one fact, and captions that say it; how often a caption prefers its own.
+
+    Raises:
+      UsageError: the data are not SoundWorld's.
+    """
+    if data["source"] == "tfds":
+        raise UsageError("--probes: the minimal pairs are SoundWorld's, and this run's data are others")
+    metrics, scores = [], {}
+    for split in PROBES:
+        predictions = finder.predictions(open_split(data, split, progress=progress))
+        kind, first = split.removeprefix("probe_"), {name: x[:, :1] if name.startswith("text") else x for name, x in predictions.items()}
+        right = minimal_pairs(finder.retrieval(first, every_pair=True).matrix)
+        interval = mean_interval(right, np.arange(len(right)) // 2)
+        metrics.append(Metric(kind, interval.estimate, interval.low, interval.high, chance=0.5))
+        scores[f"probe/{kind}"] = interval.estimate
+    return MetricTable("Minimal pairs", metrics), scores
 
 
 def place(split: str, other: str | None) -> str:
@@ -153,16 +170,22 @@ def load_ranks(folder: Path) -> dict[str, Ranks] | None:
         return {name: Ranks(**{field: stored[f"{name}/{field}"] for field in RANK_FIELDS}) for name in names}
 
 
-READING = Note(
-    "How to read this",
-    (
-        "R@K is the share of queries whose right answer is among the first K; mAP@10 rewards it for being high up. Ties count against"
-        " the model. Chance is the expected score of a random order; the ceiling is that of an oracle that knows the scenes and must"
-        " guess among clips which a caption describes equally well.",
-        "Intervals are 95 % bootstrap intervals over clips. 'Cosine' is the dual encoder alone; 'fused' adds what the diffusion over the"
-        " best candidates says, with the weight and temperature that validation chose.",
-    ),
-)
+def reading(found: Retrieval, probes: bool) -> Note:
+    """How to read the report."""
+    pairs = (
+        "Minimal pairs: two clips that differ only in the order of two events, in how often one sounds, or in which of them has an"
+        " attribute; right is a caption that scores its own clip above the other one. Ties are wrong; guessing gives 50 %.",
+    )
+    return Note(
+        "How to read this",
+        (
+            "R@K is the share of queries whose right answer is among the first K; mAP@10 rewards it for being high up. Ties count against"
+            " the model. Chance is the expected score of a random order; the ceiling is that of an oracle that knows the scenes and must"
+            " guess among clips which a caption describes equally well.",
+            f"Intervals are 95 % bootstrap intervals over clips. {found.reading}",
+            *(pairs if probes else ()),
+        ),
+    )
 
 
 def score_table(name: str, ranks: Ranks, limits: Mapping[str, Mapping[str, float]]) -> MetricTable:
@@ -178,31 +201,6 @@ def score_table(name: str, ranks: Ranks, limits: Mapping[str, Mapping[str, float
     return MetricTable(TITLES[name], metrics)
 
 
-def cosine_table(ranks: Mapping[str, Ranks], scores: Mapping[str, float]) -> Table:
-    """The dual encoder alone beside the fused scores, and what the fusion did."""
-    columns = ("direction", "score", "R@1", "R@5", "R@10", "mAP@10", "alpha", "temp", "pi", "top-1 changed")
-    rows = []
-    for name in TITLES:
-        plain, fused = ranks[f"{name}_cosine"].summary(), ranks[name].summary()
-        shown = ("R@1", "R@5", "R@10", "mAP@10")
-        rows.append((TITLES[name], "cosine", *(f"{100 * plain[key]:.1f}" for key in shown), "", "", "", ""))
-        if f"{name}_fusion/alpha" in scores:
-            of = {key: scores[f"{name}_fusion/{key}"] for key in ("alpha", "temperature", "pi_min", "pi_max", "top1_changed")}
-            spread, changed = f"{of['pi_min']:.3f} to {of['pi_max']:.3f}", f"{100 * of['top1_changed']:.1f} %"
-            values = (f"{100 * fused[key]:.1f}" for key in shown)
-            rows.append((TITLES[name], "fused", *values, f"{of['alpha']:g}", f"{of['temperature']:g}", spread, changed))
-    return Table("Cosine alone and fused", columns, rows)
-
-
-def loss_tables(losses: Mapping[str, Mapping[int, float]], candidates: int) -> list[Table]:
-    """The generation loss by noise level beside ln N, or nothing where there is no denoiser."""
-    if not losses:
-        return []
-    title = f"Generation loss by noise level, N = {candidates}: knowing nothing costs ln N = {np.log(candidates):.2f}"
-    columns = ("direction", *(f"k = {k}" for k in next(iter(losses.values()))))
-    return [Table(title, columns, [(TITLES[name], *(f"{value:.2f}" for value in by_level.values())) for name, by_level in losses.items()])]
-
-
 def ceiling_scores(source: Any) -> dict[str, float]:
     """Expected R@K and mAP@10 of SoundWorld's oracle under the names of `retrieval_scores`; {} for data without SoundWorld's truth."""
     scenes, captions = [], []
@@ -216,9 +214,9 @@ def ceiling_scores(source: Any) -> dict[str, float]:
     return {key.replace("_", "/", 1): value for key, value in found.items() if "@" in key}
 
 
-def metric_card(finder: Finder, source: Any, split: str, tested: str, trained: str) -> dict[str, Any]:
+def metric_card(finder: RunFinder, source: Any, split: str, tested: str, trained: str) -> dict[str, Any]:
     """How the scores came about."""
-    data, inference, diffusion = (finder.config[section] for section in ("data", "inference", "diffusion"))
+    data = finder.config["data"]
     listed = "\n".join(source[i]["id"] for i in range(len(source)))
     return {
         "protocol": "every caption queries all clips; every clip queries all captions (best of its own); pessimistic ties",
@@ -230,7 +228,6 @@ def metric_card(finder: Finder, source: Any, split: str, tested: str, trained: s
         "trained on": trained,
         "model": f"{finder.card['task']} at step {finder.card['step']} ({finder.card['choice']} weights)",
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(finder.params)),
-        "diffusion": f"{diffusion['schedule']}, K = {diffusion['steps']}, M = {inference['top_m'] or 'all'}",
         "seed": finder.config["seed"],
     }
 
@@ -252,11 +249,10 @@ def curves(workdir: Path) -> list[Curves]:
     return found
 
 
-def top_lists(finder: Finder, source: Any, direction: diffatr.Direction) -> TopLists:
+def top_lists(source: Any, found: Retrieval) -> TopLists:
     """Best five clips of some captions, spread over the split, with sounds and pictures."""
-    fused = diffatr.fuse(direction.scores, finder.fusion["t2a"]) if direction.scores.top.shape[1] else direction.scores.similarity
-    ranks = direction.ranks(finder.fusion["t2a"] if direction.scores.top.shape[1] else None).rank
-    captions = len(direction.clip_index) // len(source)
+    fused, ranks = found.matrix, found.ranks["t2a"].rank
+    captions = len(ranks) // len(source)
     lists = []
     for clip in np.linspace(0, len(source) - 1, min(LISTED, len(source))).astype(int):
         query = int(clip) * captions

@@ -1,7 +1,7 @@
 """Opening a finished model, and searching with it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,24 +10,22 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.clap_search import ClapFinder, is_public
-from audiojax.api.data import clip_batches, make_transform
-from audiojax.api.opening import final_folder, model_digest, open_tower_run
+from audiojax.api.coattention_search import CoAttentionFinder
+from audiojax.api.opening import final_folder, open_tower_run
+from audiojax.api.retrieval import Retrieval, of_diffatr
+from audiojax.api.runs import RunFinder
 from audiojax.api.search import Searcher
 from audiojax.api.weights import load_pretrained
-from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.papers import diffatr
 from audiojax.text.normalise import clean_query
-from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.base import Tower
 from audiojax.towers.clap import ClapTower
-from audiojax.trainer.evaluate import predict_all
 from audiojax.trainer.export import Exported, load_export
-from audiojax.trainer.layout import make_layout, wrap_predict
 
 
-def load(path: str | os.PathLike) -> "Finder | Tower":
+def load(path: str | os.PathLike) -> RunFinder | Tower:
     """The finished model of a run, an exported folder, or a public checkpoint: a `Finder` that searches, or a tower that encodes.
 
     Args:
@@ -41,8 +39,8 @@ def load(path: str | os.PathLike) -> "Finder | Tower":
         return load_pretrained(path)
     folder = final_folder(path)
     model = load_export(folder)
-    if model.config.paper == "diffatr":
-        return Finder(model)
+    if model.config.paper in FINDERS:
+        return FINDERS[model.config.paper](model)
     if model.config.paper == "towers":
         return open_tower_run(folder)
     raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
@@ -58,37 +56,22 @@ def load_finder(path: str | os.PathLike) -> Searcher:
     if isinstance(model, ClapTower):
         return ClapFinder(model)
     if not isinstance(model, Searcher):
-        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not search; DiffATR and CLAP do")
+        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not search; DiffATR, co-attention and CLAP do")
     return model
 
 
-class Finder(Searcher):
-    """A DiffATR model: embeds text and sound, indexes folders, ranks sounds by description.
-
-    Attributes:
-      config: the experiment config as plain dicts, fusion included.
-      card: what training reported: task, step, validation metrics.
-      params, model_state: whole trees, on every device of this process.
-      tokenizer: of the text tower.
-    """
+class Finder(RunFinder):
+    """A DiffATR model: embeds text and sound, indexes folders, ranks sounds by description."""
 
     def __init__(self, model: Exported):
-        self.config, self.card = to_dict(model.config), model.card
-        self._layout = make_layout("pmap")
-        self.params, self.model_state = jax.device_put((model.params, model.model_state), self._layout.replicated)
-        self.tokenizer = Tokenizer.load(model.tokenizer)
+        super().__init__(model)
         self.settings = diffatr.make_settings(self.config, self.tokenizer.vocab_size)
-        self.transform = make_transform(self.config["data"], self.tokenizer)
         self.fusion = {name: diffatr.Fusion(**values) for name, values in self.config["inference"]["fusion"].items()}
-        super().__init__(
-            self.config["data"]["sample_rate"], self.transform.lengths[-1], self.config["data"]["padding"], self._layout.mesh.size
-        )
-        self._config_text = config_to_json(model.config)
 
-    @cached_property
-    def model_id(self) -> str:
-        """Hash of the dual encoder's weights and of the config: what an embedding depends on."""
-        return model_digest(self._config_text, self.params["dual"], self.model_state)
+    @property
+    def embedding_params(self) -> Any:
+        """The dual encoder."""
+        return self.params["dual"]
 
     def embed_text(self, texts: Sequence[str]) -> Float[np.ndarray, "t d"]:
         """Un-normalised joint embeddings of texts. UsageError for an empty text."""
@@ -97,16 +80,11 @@ class Finder(Searcher):
 
     def embed_audio(self, waveforms: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b d"]:
         """Un-normalised joint embeddings of clips in [-1, 1] at `sample_rate`, all of one length; rows go over all devices."""
-        devices = self._layout.mesh.size
-        padded = np.pad(waveforms, ((0, -len(waveforms) % devices), (0, 0)))
-        rows = jax.device_put(padded, self._layout.batch_sharding)
-        return np.asarray(self._encode_audio(self.params, self.model_state, rows))[: len(waveforms)]
+        return np.asarray(self._encode_audio(self.params, self.model_state, self.put_rows(waveforms)))[: len(waveforms)]
 
-    def predictions(self, source: Any, batch_size: int = 64) -> dict[str, np.ndarray]:
-        """Embeddings of all clips of a data source with all their captions: audio [a, d], text [a, c, d]."""
-        task = diffatr.make_task(self.config, self.config["phases"][-1], vocab_size=self.tokenizer.vocab_size)
-        predict = wrap_predict(self._layout, task.predict)
-        return predict_all(self._layout, predict, self.params, self.model_state, clip_batches(source, self.transform, batch_size))
+    def retrieval(self, predictions: Mapping[str, np.ndarray], *, every_pair: bool = False) -> Retrieval:
+        """Ranks and tables of a split; every pair has its cosine whatever the shortlist."""
+        return of_diffatr(self, predictions)
 
     def scores(self, text: Float[np.ndarray, "1 d"], audio: Float[np.ndarray, "a d"]) -> tuple[np.ndarray, np.ndarray]:
         """(cosine, fused score) of every window for one query."""
@@ -126,3 +104,6 @@ class Finder(Searcher):
             return self.settings.dual.apply({"params": params["dual"], **model_state}, waveform, method="encode_audio")
 
         return jax.jit(encode, in_shardings=(None, None, self._layout.batch_sharding), out_shardings=self._layout.replicated)
+
+
+FINDERS = {"diffatr": Finder, "coattention": CoAttentionFinder}

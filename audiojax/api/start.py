@@ -59,10 +59,11 @@ def start_of(paper: Paper, config: Mapping[str, Any], abstract: Mapping[str, Any
         rate = getattr(getattr(tower, "mel", None), "sample_rate", config["data"]["sample_rate"])
         if rate != config["data"]["sample_rate"]:
             raise UsageError(f"init.{key}: {shown(name)} hears {rate} Hz, and data.sample_rate is {config['data']['sample_rate']}")
-        params |= _fitting(key, name, slot.params, tower.params["params"], abstract["params"])
+        params |= _fitting(key, name, slot.params, _part(tower.params["params"], slot.part), abstract["params"])
         if slot.state:
             collection = slot.state.partition("/")[0]
-            state |= _fitting(key, name, slot.state, tower.params.get(collection, {}), abstract["model_state"])
+            statistics = _part(tower.params.get(collection, {}), slot.part)
+            state |= _fitting(key, name, slot.state, statistics, abstract["model_state"])
         card[key] = {"source": shown(tower.source), "digest": tower.digest}
     complete = state.keys() == flat_paths(abstract["model_state"]).keys()
     return Start(from_paths(params), from_paths(state) if state and complete else None, card)
@@ -88,6 +89,12 @@ def is_run(path: str | os.PathLike) -> bool:
 
 def _tower(name: str, progress: bool) -> Tower:
     return open_tower_run(final_folder(name)) if is_run(name) else load_pretrained(name, progress=progress)
+
+
+def _part(tree: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    for name in filter(None, path.split("/")):
+        tree = tree.get(name, {})
+    return tree
 
 
 def _fitting(key: str, name: str, place: str, tower: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:

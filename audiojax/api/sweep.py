@@ -15,7 +15,8 @@ import numpy as np
 from rich.console import Console
 
 from audiojax.api.data import data_name
-from audiojax.api.evaluate import TITLES, evaluate, load_ranks, place
+from audiojax.api.evaluate import evaluate, load_ranks, place
+from audiojax.api.retrieval import TITLES
 from audiojax.api.train import train
 from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError

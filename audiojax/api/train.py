@@ -5,9 +5,10 @@
 final/ holds all that `audiojax.load` needs: parameters, the config with the fusion chosen on validation, tokenizer, metric card.
 """
 
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from rich.console import Console
 
 from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
 from audiojax.api.opening import final_folder
-from audiojax.api.start import start_of
+from audiojax.api.start import Start, start_of
+from audiojax.api.states import stored_states
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
-from audiojax.data.pipeline import captions_of_each
+from audiojax.data.pipeline import MemorySource, captions_of_each
+from audiojax.data.transforms import ClipTransform, StatesTransform
 from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole
 from audiojax.papers import PAPERS
-from audiojax.papers.task import Paper, Task
+from audiojax.papers.task import Encoders, Paper, Task
 from audiojax.pretrained.store import export_public
 from audiojax.report.pictures import spectrogram_pixels
 from audiojax.text.tokenizer import Tokenizer
@@ -81,6 +84,12 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
         check_phase(task, phase, example)
     start = start_of(paper, plain, jax.eval_shape(stages[0][0].init, jax.random.key(0), example), progress)
     claim(workdir, config, tokenizer)
+    clips = val_source
+    if plain["data"].get("states"):
+        encoders = paper.encoders(plain, vocab_size=tokenizer.vocab_size)
+        train_source, val_source = _states_together(plain, encoders, start, train_source, val_source, transform, progress)
+        transform = StatesTransform()
+        example = example_rows(plain, train_source, transform)
     distributed.wait_for_all("data ready", PREPARATION)
 
     def eval_data():
@@ -95,9 +104,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
             train_data=lambda step, size=phase.batch_size: training_stream(plain, train_source, transform, size, step),
             eval_data=eval_data,
             init_batch=example,
-            init_params=result.params if result else start.params,
+            init_params=paper.hand_over(task.name.split("/")[1], result.params) if result else start.params,
             init_model_state=result.model_state if result else start.model_state,
-            on_eval=lambda step, predictions, writer: log_examples(val_source, step, predictions, writer),
+            on_eval=lambda step, predictions, writer: log_examples(clips, step, predictions, writer),
             console=console,
         )
     return _finish(paper, plain, stages[-1][0], workdir, tokenizer, result, eval_data, start.card)
@@ -201,16 +210,39 @@ def _open_together(config: Mapping[str, Any], progress: bool) -> list[Any]:
     """
     data = config["data"]
     split, domain = data.get("train_split", "train"), config["tokenizer"].get("domain") or data["domain"]
-    first = jax.process_index() == 0
-    if not first:
-        distributed.wait_for_all("data built", PREPARATION)
-    try:
+    with _first_alone("data built"):
         train_source, val_source = (open_split(data, name, progress=progress) for name in (split, "val"))
         same = domain == data["domain"] or config["tokenizer"].get("folder")
         return [train_source, val_source, train_source if same else open_split({**data, "domain": domain}, split, progress=progress)]
+
+
+def _states_together(
+    config: Mapping[str, Any],
+    encoders: Encoders,
+    start: Start,
+    train_source: Any,
+    val_source: Any,
+    transform: ClipTransform,
+    progress: bool,
+) -> list[Any]:
+    """What the frozen towers make of the training and the validation split; of several processes the first one runs them."""
+    splits = {config["data"].get("train_split", "train"): train_source, "val": val_source}
+    with _first_alone("states made"):
+        found = [stored_states(config, encoders, start, source, transform, name, progress=progress) for name, source in splits.items()]
+    return [MemorySource(states) for states in found] if config["data"]["in_memory"] else found
+
+
+@contextlib.contextmanager
+def _first_alone(what: str) -> Iterator[None]:
+    """Process 0 does the work of the body, then the others do it, and find it done."""
+    first = jax.process_index() == 0
+    if not first:
+        distributed.wait_for_all(what, PREPARATION)
+    try:
+        yield
     finally:
         if first:  # also when it failed: what the first one could not do, the others try, and say so
-            distributed.wait_for_all("data built", PREPARATION)
+            distributed.wait_for_all(what, PREPARATION)
 
 
 def _finish(

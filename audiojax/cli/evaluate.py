@@ -18,6 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--domain", choices=("studio", "field"), help="another SoundWorld domain than the run's own")
     parser.add_argument("--data-dir", metavar="DIR", help="another data set in the README's schema than the run's own")
     parser.add_argument("--out", metavar="DIR", help="of report.html and scores.json (default: WORKDIR/evaluation/SPLIT[-OTHER_DATA])")
+    parser.add_argument("--probes", action="store_true", help="also ask for SoundWorld's minimal pairs: order, count, binding")
     parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the scores with intervals as CSV")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -27,7 +28,8 @@ def run(args: Namespace) -> None:
     from audiojax.report.sections import MetricTable
     from audiojax.report.tables import metric_rows, print_section, write_file
 
-    found = api.evaluate(args.workdir, args.split, domain=args.domain, data_dir=args.data_dir, out=args.out, progress=not args.quiet)
+    where = {"domain": args.domain, "data_dir": args.data_dir, "out": args.out}
+    found = api.evaluate(args.workdir, args.split, **where, probes=args.probes, progress=not args.quiet)
     for section in found.sections:
         print_section(section)
     if args.csv:

@@ -18,15 +18,16 @@ import grain
 import numpy as np
 from absl import flags
 
-from audiojax.data.transforms import ClipTransform
+from audiojax.data.transforms import ClipTransform, StatesTransform
 from audiojax.errors import UsageError
 
 Example = Mapping[str, np.ndarray]
+Transform = ClipTransform | StatesTransform
 
 
 def train_batches(
     source: Any,
-    transform: ClipTransform,
+    transform: Transform,
     *,
     batch_size: int,
     seed: int,
@@ -77,7 +78,7 @@ def train_batches(
 
 def eval_batches(
     source: Any,
-    transform: ClipTransform,
+    transform: Transform,
     *,
     batch_size: int,
     process_index: int = 0,
@@ -149,6 +150,13 @@ def batches_of(
         return iter(iterable)
 
     return _Batches(from_step, start_step)
+
+
+def clip_examples(source: Any, transform: Transform, start: int, stop: int, *, threads: int = 4) -> Iterator[dict[str, np.ndarray]]:
+    """The examples of clips start to stop, each with all its captions, in order and without randomness."""
+    clips = grain.MapDataset.source(example_source(source, "clips")).slice(slice(start, stop))
+    examples = clips.map(partial(_transform, rng=None, transform=transform, random=False))
+    return iter(examples.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)))
 
 
 def example_source(source: Any, mode: str, captions: int | None = None) -> "ExampleSource":
@@ -240,6 +248,10 @@ class MemorySource:
             return self[index]["captions"]
         return self.source.captions(index)
 
+    def identity(self) -> str:
+        """Of the source."""
+        return self.source.identity()
+
     def __repr__(self) -> str:  # Grain checkpoints compare this text
         return f"MemorySource({self.source!r})"
 
@@ -311,11 +323,11 @@ class _EvalRows:
         return self.examples[min(index, len(self.examples) - 1)], index < len(self.examples)
 
 
-def _transform(item: Mapping[str, Any], rng: np.random.Generator, *, transform: ClipTransform, random: bool) -> Example:
+def _transform(item: Mapping[str, Any], rng: np.random.Generator | None, *, transform: Transform, random: bool) -> Example:
     return transform(item["record"], item["clip_index"], item["caption"], rng if random else None)
 
 
-def _transform_eval(item: tuple[Mapping[str, Any], bool], *, transform: ClipTransform) -> Example:
+def _transform_eval(item: tuple[Mapping[str, Any], bool], *, transform: Transform) -> Example:
     example, valid = item
     return {**transform(example["record"], example["clip_index"], example["caption"], None), "valid": np.bool_(valid)}
 

@@ -3,6 +3,7 @@
 A record is {"audio": int16 [n] mono, "sample_rate": Hz, "id": str, "captions": list of str, "scene": JSON truth or ""}.
 """
 
+import hashlib
 import operator
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def schema() -> tfds.features.FeaturesDict:
 class StoredRecords:
     """One split (or several joined by "+") of a built dataset; holds paths and an index, reads each record when asked. Picklable."""
 
+    fields = FIELDS
+
     def __init__(self, folder: str | Path, split: str):
         self.folder, self.split = Path(folder), split
         self._open()
@@ -42,9 +45,11 @@ class StoredRecords:
         builder = tfds.builder_from_directory(str(self.folder))
         stored = sorted(builder.info.splits)
         self._features = builder.info.features
-        missing = [field for field in FIELDS if field not in self._features]
+        missing = [field for field in self.fields if field not in self._features]
         if missing:
-            raise UsageError(f"{self.folder}: no field {missing[0]!r}; records need {', '.join(FIELDS)} (see the README's data schema)")
+            raise UsageError(
+                f"{self.folder}: no field {missing[0]!r}; records need {', '.join(self.fields)} (see the README's data schema)"
+            )
         self._caption_features = tfds.features.FeaturesDict({"captions": self._features["captions"]})
         asked = self.split if self.split in stored else DERIVED.get(self.split, self.split)
         parts = asked.split("+")
@@ -68,7 +73,11 @@ class StoredRecords:
         return len(self._records)
 
     def __repr__(self) -> str:  # Grain checkpoints compare this text
-        return f"StoredRecords({self.folder}, {self.split}, {len(self)} clips)"
+        return f"{type(self).__name__}({self.folder}, {self.split}, {len(self)} clips)"
+
+    def identity(self) -> str:
+        """Hash of what is stored: of the data set's description, with its shards and their sizes, and the split."""
+        return hashlib.sha256((self.folder / "dataset_info.json").read_bytes() + self.split.encode()).hexdigest()
 
     def captions(self, index: int) -> list[str]:
         """The captions of one record; its audio is not decoded."""
@@ -91,6 +100,16 @@ class StoredRecords:
         return self._records[index]
 
 
+class StoredStates(StoredRecords):
+    """What towers made of a split: {"id", "captions", "audio_...": of the clip, "text_...": [captions, ...]}."""
+
+    fields = ("id", "captions")
+
+    def __getitem__(self, index: int) -> dict:
+        raw = self._features.deserialize_example_np(self._stored(index))
+        return {**raw, "id": _text(raw["id"]), "captions": _texts(raw["captions"])}
+
+
 class JoinedRecords:
     """The records of several sources, one source after the other."""
 
@@ -103,6 +122,10 @@ class JoinedRecords:
 
     def __repr__(self) -> str:  # Grain checkpoints compare this text
         return f"JoinedRecords({', '.join(map(repr, self.sources))})"
+
+    def identity(self) -> str:
+        """Of all sources, in order."""
+        return " ".join(source.identity() for source in self.sources)
 
     def captions(self, index: int) -> Sequence[str]:
         """The captions of one record."""

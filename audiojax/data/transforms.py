@@ -5,6 +5,7 @@ No jax here: worker processes import this file.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ class ClipTransform:
       max_tokens: of a caption.
       clean: applied to a caption before the tokenizer, `clean_caption` for the BERT systems.
       labels: record -> float32 [classes], what a tagger learns; None = examples without labels.
+      windows: 0 = a clip is one waveform [n], longer ones cropped. Otherwise "waveform" is [windows, n], a longer clip lies in several
+        windows side by side, the last of which ends with it (what is beyond that many is left out), and "windows" says which it fills.
     """
 
     tokenizer: Any
@@ -35,12 +38,15 @@ class ClipTransform:
     max_tokens: int = 48
     clean: Callable[[str], str] = str
     labels: Callable[[Mapping[str, Any]], Float[np.ndarray, " classes"]] | None = None
+    windows: int = 0
 
     def __post_init__(self) -> None:
         if self.padding not in ("zero", "repeat", "repeat_cut"):
             raise UsageError(f"data.padding='{self.padding}': takes zero, repeat or repeat_cut")
         if min(self.lengths) < 1:
             raise UsageError(f"data.seconds={self.seconds} at {self.sample_rate} Hz is less than a sample")
+        if self.windows and not self.fixed_length:
+            raise UsageError(f"data.windows={self.windows}: windows have one length, and data.seconds names several")
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -72,10 +78,9 @@ class ClipTransform:
         if len(record["audio"]) == 0:
             raise UsageError(f"clip '{record['id']}' has no samples: check the data set")
         waveform = io.resample(to_float(record["audio"]), record["sample_rate"], self.sample_rate)
-        length = next((n for n in self.lengths if n >= len(waveform)), self.lengths[-1])
         labels = {} if self.labels is None else {"labels": self.labels(record)}
         return labels | {
-            "waveform": self._fit(waveform, length, rng),
+            **self._sound(waveform, rng),
             "text_ids": np.asarray(ids, np.int32),
             "text_mask": np.asarray(mask, bool),
             "clip_index": np.int32(clip_index),
@@ -83,13 +88,47 @@ class ClipTransform:
 
     def collate(self, examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """A batch: every key stacked, waveforms brought to the longest one's length."""
+        if self.windows:
+            return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
         length = max(len(example["waveform"]) for example in examples)
         batch = {name: np.stack([example[name] for example in examples]) for name in examples[0] if name != "waveform"}
         batch["waveform"] = np.stack([self._fit(example["waveform"], length, None) for example in examples])
         return batch
 
+    def _sound(self, waveform: Float[np.ndarray, " n"], rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        if not self.windows:
+            length = next((n for n in self.lengths if n >= len(waveform)), self.lengths[-1])
+            return {"waveform": self._fit(waveform, length, rng)}
+        samples = self.lengths[0]
+        found = list(islice(lengths.slide([waveform], samples, samples, short=self.padding), self.windows))
+        sound = np.zeros((self.windows, samples), np.float32)
+        for i, (_, window) in enumerate(found):
+            sound[i] = window
+        return {"waveform": sound, "windows": np.arange(self.windows) < len(found)}
+
     def _fit(self, waveform: Float[np.ndarray, " n"], length: int, rng: np.random.Generator | None) -> Float[np.ndarray, " length"]:
         return lengths.fit(waveform, length, short=self.padding, at="start" if rng is None else "random", rng=rng)
+
+
+@dataclass(frozen=True)
+class StatesTransform:
+    """Turns records of tower states into examples: "audio_..." leaves as they are, and of "text_..." leaves the row of one caption."""
+
+    fixed_length = True
+
+    def __call__(
+        self, record: Mapping[str, Any], clip_index: int, caption: int | None, rng: np.random.Generator | None = None
+    ) -> dict[str, np.ndarray]:
+        """The example of a record; arguments as for `ClipTransform`."""
+        if caption is None:
+            caption = int(rng.integers(len(record["captions"]))) if rng is not None else 0
+        example = {name: x for name, x in record.items() if name.startswith("audio_")}
+        example |= {name: x if caption == -1 else x[caption] for name, x in record.items() if name.startswith("text_")}
+        return example | {"clip_index": np.int32(clip_index)}
+
+    def collate(self, examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """A batch: every key stacked."""
+        return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
 def to_float(audio: Int16[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

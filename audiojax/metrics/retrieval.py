@@ -3,7 +3,8 @@
 Ties are pessimistic: at equal similarity every wrong item comes first, so that a constant model scores nothing.
 Ranks count from 0. R@K, mAP@K and nDCG@10 are fractions in [0, 1]; MedR and MeanR count from 1.
 
-`text_to_audio` and `audio_to_text` take what belongs together from the captions' clips; `graded` takes any table of relevance.
+`text_to_audio` and `audio_to_text` take what belongs together from the captions' clips; `graded` takes any table of relevance, and
+`minimal_pairs` asks which of two clips a text prefers.
 """
 
 from dataclasses import dataclass
@@ -119,6 +120,20 @@ def graded(similarity: Float[np.ndarray, "q n"], relevance: Float[np.ndarray, "q
     discount = np.where(position <= GAIN_DEPTH, 1 / np.log2(position + 1), 0.0)
     gain = grades @ discount / (-np.sort(-relevance, axis=1) @ discount)
     return Ranks(np.argmax(right, axis=1), precision, np.arange(len(grades)), depth, gain)
+
+
+def minimal_pairs(similarity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
+    """1.0 where text i scores its own clip i above the other clip of its pair, which is i ^ 1; a tie is wrong. Chance is 0.5.
+
+    Raises:
+      AudiojaxError: NaN, or no square matrix of an even size.
+    """
+    similarity = np.asarray(similarity)
+    if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1] or len(similarity) % 2:
+        raise AudiojaxError(f"similarity {similarity.shape}: pairs of clips need one text each, [2 pairs, 2 pairs]")
+    _refuse_nan(similarity)
+    own = np.arange(len(similarity))
+    return (similarity[own, own] > similarity[own, own ^ 1]).astype(np.float64)
 
 
 def retrieval_scores(similarity: Float[np.ndarray, "t a"], clip_index: Int[np.ndarray, " t"]) -> dict[str, float]:

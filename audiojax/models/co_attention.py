@@ -15,6 +15,7 @@ first keys and values) is computed once for that side.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -25,7 +26,7 @@ from jaxtyping import Float, Shaped
 from audiojax.nn.attention import MultiHeadAttention
 from audiojax.nn.embed import sinusoidal_table
 from audiojax.nn.mlp import Mlp
-from audiojax.typing import Array, Params
+from audiojax.typing import Array, Key, Params
 
 CASCADES = ("single", "stack", "iterate", "encdec")
 
@@ -250,6 +251,13 @@ def unit(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-24))
 
 
+def pair_score(network: CoAttention, params: Params, text: States, audio: States, key: Key | None = None) -> Float[Array, ""]:
+    """s of one text with one sound, states without a batch axis; for dropout in training with a key."""
+    one, train = jax.tree.map(lambda x: x[None], (text, audio)), key is not None
+    found = network.apply({"params": params}, *one, train=train, rngs={"dropout": key} if train else {})
+    return jnp.sum(found[0] * found[1])
+
+
 def pair_scores(
     network: CoAttention,
     params: Params,
@@ -273,12 +281,7 @@ def pair_scores(
     sounds = audio.mask.shape[0]
     block = min(block, sounds)
     train = keys is not None
-
-    def of_pair(text: States, audio: States, key: Array | None) -> Float[Array, ""]:
-        one = jax.tree.map(lambda x: x[None], (text, audio))
-        found = network.apply({"params": params}, *one, train=train, rngs={"dropout": key} if train else {})
-        return jnp.sum(found[0] * found[1])
-
+    of_pair = partial(pair_score, network, params)
     of_text = jax.vmap(of_pair, in_axes=(None, 0, 0 if train else None))
     of_block = jax.vmap(of_text, in_axes=(0, None, 0 if train else None))
 

@@ -43,10 +43,39 @@ def _nothing(config: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a tower lies in a paper's trees: paths such as "dual/audio_tower" and "batch_stats/audio_tower", "" without statistics."""
+    """Where a tower lies in a paper's trees.
+
+    Attributes:
+      params: path such as "dual/audio_tower".
+      state: path such as "batch_stats/audio_tower"; "" without statistics.
+      part: of the tower that is taken, a path in its own trees such as CLAP's "audio/encoder"; "" = all but its heads.
+    """
 
     params: str
     state: str = ""
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """What the frozen towers of a paper make of a clip and of a caption, so that training may run them once over the data.
+
+    Both are (params, model_state, batch) -> name -> [b, ...]; row i depends on row i alone. In the batches of `Task.loss` and
+    `Task.predict` these names then stand in place of what the towers take.
+
+    Attributes:
+      audio: of "waveform" and what comes with it; every name begins with "audio_".
+      text: of "text_ids" and "text_mask"; every name begins with "text_".
+      facts: what decides the states besides weights and data, as JSON.
+    """
+
+    audio: Callable[[Params, Any, Batch], Mapping[str, Array]]
+    text: Callable[[Params, Any, Batch], Mapping[str, Array]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _as_they_are(phase: str, params: Params) -> Params:
+    return params
 
 
 @dataclass(frozen=True)
@@ -59,6 +88,8 @@ class Paper:
       check: raises UsageError for values of a config that would otherwise fail in the middle of a run.
       finish: (config, params, predictions of the validation split, key, *, vocab_size) -> the config with what is chosen on validation.
       slots: name in the config's section `init` -> place of that tower.
+      encoders: (config, *, vocab_size) -> Encoders; None where the config's `data.states` has no meaning.
+      hand_over: (phase, parameters of the phase before) -> those that it starts from.
     """
 
     phases: tuple[str, ...]
@@ -66,6 +97,8 @@ class Paper:
     check: Callable[[Mapping[str, Any]], None] = _nothing
     finish: Callable[..., dict[str, Any]] | None = None
     slots: Mapping[str, Slot] = field(default_factory=dict)
+    encoders: Callable[..., Encoders] | None = None
+    hand_over: Callable[[str, Params], Params] = _as_they_are
 
 
 def choice(key: str, value: str, allowed: Collection[str]) -> str:

@@ -1,5 +1,6 @@
 """Text to static-shape token ids. Host only: no jax, no network, safe to pickle and to call from several threads."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,10 @@ class Tokenizer:
     def pad_id(self) -> int:
         """Id at the positions where the mask is False."""
         return self.backend.pad_token_id
+
+    def identity(self) -> str:
+        """Hash of everything that decides the ids of a text."""
+        return hashlib.sha256(self.backend.backend_tokenizer.to_str().encode()).hexdigest()
 
     def encode(
         self, texts: Sequence[str], max_length: int, *, allow_empty: bool = False

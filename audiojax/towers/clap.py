@@ -59,6 +59,11 @@ class ClapTower(Tower):
     max_tokens: int = 77
     clean: Callable[[str], str] = str
 
+    @property
+    def mel(self) -> MelConfig:
+        """Spectrogram convention of the audio half."""
+        return self.front_end.mel
+
     def embed_audio(
         self,
         waveform: Waveforms,

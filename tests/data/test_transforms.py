@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audiojax.data.transforms import ClipTransform, to_float
+from audiojax.data.transforms import ClipTransform, StatesTransform, to_float
 from audiojax.errors import UsageError
 
 
@@ -48,6 +48,43 @@ def test_labels_come_from_the_record():
     labelled = make(labels=lambda record: np.array([len(record["captions"]), 0], np.float32))
     assert labelled(record(10), 0, 0)["labels"].tolist() == [2, 0]
     assert labelled.collate([labelled(record(10), 0, 0)] * 3)["labels"].shape == (3, 2)
+
+
+def test_a_longer_clip_lies_in_windows():
+    windows = make(windows=3)
+    for length, starts, heard in (
+        (4, [0], [1]),
+        (10, [0], [1]),
+        (15, [0, 5], [1, 1]),
+        (30, [0, 10, 20], [1, 1, 1]),
+        (45, [0, 10, 20], [1, 1, 1]),
+    ):
+        example = windows(record(length), 0, 0)
+        assert example["windows"].tolist() == [bool(x) for x in heard + [0] * (3 - len(heard))]
+        assert example["waveform"].shape == (3, 10)
+        for i, start in enumerate(starts):
+            assert samples({"waveform": example["waveform"][i, : min(length, 10)]}) == list(range(start + 1, start + 1 + min(length, 10)))
+        assert not example["waveform"][len(starts) :].any()
+    assert windows.collate([windows(record(4), 0, 0), windows(record(45), 1, 0)])["waveform"].shape == (2, 3, 10)
+    with pytest.raises(UsageError, match="data.windows=2: windows have one length"):
+        make(windows=2, seconds=(0.1, 0.2))
+
+
+def test_states_become_examples():
+    record = {
+        "id": "clip",
+        "captions": ["a", "b"],
+        "audio_values": np.arange(6.0).reshape(3, 2),
+        "text_values": np.arange(8.0).reshape(2, 2, 2),
+    }
+    transform = StatesTransform()
+    one = transform(record, 5, 1)
+    assert one.keys() == {"audio_values", "text_values", "clip_index"}
+    np.testing.assert_array_equal(one["text_values"], record["text_values"][1])
+    np.testing.assert_array_equal(transform(record, 5, -1)["text_values"], record["text_values"])
+    drawn = {float(transform(record, 5, None, np.random.default_rng(seed))["text_values"][0, 0]) for seed in range(9)}
+    assert drawn == {0.0, 4.0}
+    assert transform.collate([one, one])["audio_values"].shape == (2, 3, 2)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiojax.errors import AudiojaxError
-from audiojax.metrics.retrieval import Ranks, audio_to_text, chance_scores, graded, retrieval_scores, text_to_audio
+from audiojax.metrics.retrieval import Ranks, audio_to_text, chance_scores, graded, minimal_pairs, retrieval_scores, text_to_audio
 
 
 def random_case(seed, clips=30, captions=5, levels=None):
@@ -244,3 +244,15 @@ def test_a_constant_model_gets_the_worst_order_of_grades():
 def test_grades_that_cannot_be_scored(similarity, relevance, words):
     with pytest.raises(AudiojaxError, match=words):
         graded(similarity, relevance)
+
+
+def test_minimal_pairs_by_hand():
+    similarity = np.array([[0.9, 0.1, 0, 0], [0.5, 0.4, 9, 9], [0, 0, 0.3, 0.3], [9, 9, 0.1, 0.2]])
+    np.testing.assert_array_equal(minimal_pairs(similarity), [1, 0, 0, 1])  # other pairs' clips do not matter, and a tie is wrong
+    assert minimal_pairs(np.zeros((6, 6))).mean() == 0.0
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((3, 3)), np.zeros((2, 4)), np.full((2, 2), np.nan)])
+def test_minimal_pairs_refuse(wrong):
+    with pytest.raises(AudiojaxError):
+        minimal_pairs(wrong)

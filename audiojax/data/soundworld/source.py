@@ -48,6 +48,10 @@ class SceneSource:
     def __repr__(self) -> str:  # Grain checkpoints compare this text
         return f"SceneSource({self.split}, {self.domain}, {len(self)} clips, seed {self.seed}, {self.sample_rate} Hz, {self.seconds} s)"
 
+    def identity(self) -> str:
+        """What decides every record."""
+        return repr(self)
+
     def scene(self, index: int) -> Scene:
         """Truth of one clip, without its sound (about 0.2 ms)."""
         index = operator.index(index)

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from audiojax.models.pair_denoiser import PairDenoiserConfig, PreparedPairs, denoise_prepared, prepare_candidates, prepare_queries
 from audiojax.papers.diffatr.model import cosine, unit_rows
+from audiojax.partition import mesh_of
 from audiojax.sampling import initial_noise, sample_ddim
 from audiojax.schedule import Schedule, timestep_grid
 from audiojax.typing import Key, Params
@@ -70,19 +71,13 @@ def diffuse_scores(
       l2_input: unit-length features into the denoiser (`denoiser.input = "l2"`).
     """
     m = min(top_m, candidates.shape[0]) if top_m > 0 else candidates.shape[0]
-    mesh = _mesh_of(params)
+    mesh = mesh_of(params)
     devices = mesh.size if mesh else 1
     block = min(query_block, -(-queries.shape[0] // devices)) * devices
     padded = jnp.pad(queries, ((0, -queries.shape[0] % block), (0, 0)))
     options = {"config": config, "m": m, "draws": noise_draws, "block": block, "l2_input": l2_input, "mesh": mesh}
     scores = _diffuse(params, schedule, padded, candidates, key, **options)
     return Scores(*(leaf[: queries.shape[0]] for leaf in scores))
-
-
-def _mesh_of(params: Params) -> Mesh | None:
-    """The mesh of several devices on which the parameters lie, if they do."""
-    sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
-    return sharding.mesh if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1 else None
 
 
 @partial(jax.jit, static_argnames=("config", "m", "draws", "block", "l2_input", "mesh"))

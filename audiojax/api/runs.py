@@ -1,0 +1,68 @@
+"""A finished run of a system that finds, opened: what DiffATR and co-attention retrieval have in common."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from audiojax.api.data import clip_batches, make_transform
+from audiojax.api.opening import model_digest
+from audiojax.api.retrieval import Retrieval
+from audiojax.api.search import Searcher
+from audiojax.config import config_to_json, to_dict
+from audiojax.papers import PAPERS
+from audiojax.text.tokenizer import Tokenizer
+from audiojax.trainer.evaluate import predict_all
+from audiojax.trainer.export import Exported
+from audiojax.trainer.layout import make_layout, wrap_predict
+
+
+class RunFinder(Searcher):
+    """A trained model that embeds text and sound; a system adds `embed_text`, `embed_audio`, `retrieval` and how it ranks.
+
+    Attributes:
+      config: the experiment config as plain dicts, with what validation chose.
+      card: what training reported: task, step, validation metrics.
+      params, model_state: whole trees, on every device of this process.
+      tokenizer: of the text tower.
+      transform: record -> example, as in training.
+    """
+
+    def __init__(self, model: Exported):
+        self.config, self.card = to_dict(model.config), model.card
+        self._layout = make_layout("pmap")
+        self.params, self.model_state = jax.device_put((model.params, model.model_state), self._layout.replicated)
+        self.tokenizer = Tokenizer.load(model.tokenizer)
+        self.transform = make_transform(self.config["data"], self.tokenizer)
+        super().__init__(
+            self.config["data"]["sample_rate"], self.transform.lengths[-1], self.config["data"]["padding"], self._layout.mesh.size
+        )
+        self._config_text = config_to_json(model.config)
+
+    @cached_property
+    def model_id(self) -> str:
+        """Hash of the weights that an embedding depends on, and of the config."""
+        return model_digest(self._config_text, self.embedding_params, self.model_state)
+
+    @property
+    @abstractmethod
+    def embedding_params(self) -> Any:
+        """The parameters that an embedding depends on."""
+
+    @abstractmethod
+    def retrieval(self, predictions: Mapping[str, np.ndarray], *, every_pair: bool = False) -> Retrieval:
+        """Ranks and tables of a split, from `predictions`; `every_pair` lets no shortlist decide."""
+
+    def predictions(self, source: Any, batch_size: int = 64) -> dict[str, np.ndarray]:
+        """What the task predicts for all clips of a data source with all their captions."""
+        task = PAPERS[self.config["paper"]].make_task(self.config, self.config["phases"][-1], vocab_size=self.tokenizer.vocab_size)
+        predict = wrap_predict(self._layout, task.predict)
+        return predict_all(self._layout, predict, self.params, self.model_state, clip_batches(source, self.transform, batch_size))
+
+    def put_rows(self, rows: np.ndarray) -> jax.Array:
+        """Rows spread over all devices, filled up with zeros to a multiple of their number."""
+        padding = ((0, -len(rows) % self.devices), *((0, 0),) * (rows.ndim - 1))
+        return jax.device_put(np.pad(rows, padding), self._layout.batch_sharding)

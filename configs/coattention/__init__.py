@@ -1,0 +1,1 @@
+"""Co-attention retrieval: SoundWorld, Clotho, AudioCaps."""
