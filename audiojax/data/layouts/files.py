@@ -68,7 +68,12 @@ def scan(folder: str | os.PathLike) -> Files:
         faults.append(Fault("unreadable_folder", shown(os.path.relpath(error.filename, root)), error.strerror or ""))
 
     for here, folders, names in os.walk(root, onerror=note, followlinks=True):
-        status = os.stat(here)
+        try:
+            status = os.stat(here)
+        except OSError as error:
+            note(error)
+            folders.clear()
+            continue
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue

@@ -35,8 +35,7 @@ def split_word(path: PurePath | str) -> str:
 
 def as_split(text: str) -> str:
     """A split as a table's column writes it; other words than the usual ones stay, as a name."""
-    words = WORDS.findall(text.lower())
-    return split_word(text) or "_".join(words)
+    return split_word(text) or "_".join(re.findall(r"[a-z0-9]+", text.lower()))
 
 
 def settle_splits(found: Iterable[str]) -> dict[str, str]:

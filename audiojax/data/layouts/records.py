@@ -17,7 +17,7 @@ ROW = ("audiocap_id", "audiocaps_id", "caption_id")
 START = ("start_time", "start_seconds", "start_s")
 ID = ("id", "clip_id", "audio_id", "key")
 PATH = ("audio_filepath", "audio_path", "wav_path", "file_path", "filepath", "path", "location")
-FILE = ("file_name", "filename", "fname", "audio_filename", "wav", *PATH, "file", "audio_file", "audio", "sound", *ID, "name")
+FILE = ("file_name", "filename", "fname", "audio_filename", "wav", *PATH, "file", "audio_file", "audio", "sound", *ID)
 CAPTION = ("caption", "captions", "text", "texts", "sentence", "sentences", "transcription", "description")
 NUMBERED = re.compile(r"(?:caption|text|sentence)s?[_ ]?\d+")
 YOUTUBE_FILE = re.compile(r"Y[\w-]{11}")
@@ -96,7 +96,8 @@ class Fields:
         captions = numbered or ((first,) if first else ())
         file = tuple(by_name[name] for name in FILE if name in by_name)
         youtube = _first(by_name, YOUTUBE)
-        if not captions or not (file or youtube):
+        described = first == "description" and not numbered  # of classes, most often, where no file is named
+        if not captions or not (file or youtube) or (described and set(file) <= {by_name.get(name) for name in ID}):
             return None
         return cls(captions, file, youtube, *(_first(by_name, known) for known in (ROW, ID, SPLIT, START)))
 
@@ -144,6 +145,7 @@ def clip_id_of(name: str, set_name: str, split: str) -> str:
     """The id of the clip whose file has this name: NFC, without extension and ways up; of published sets in any layout the same."""
     parts = " ".join(unicodedata.normalize("NFC", name).split()).replace("\\", "/").split("/")
     clip_id = without_extension("/".join(part for part in parts if part not in ("", ".", "..") and not DRIVE.fullmatch(part)))
+    clip_id = clip_id.encode("utf-8", "backslashreplace").decode()  # names on disk are bytes
     if set_name == "wavcaps":
         return f"{split}/{posixpath.basename(clip_id)}"  # its parts number their sounds alike
     if set_name in ("audiocaps", "clotho"):
@@ -197,7 +199,7 @@ def _text(value: Any) -> str:
         value = value.get("path")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
-    return str(value).strip()
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _first(by_name: Mapping[str, str], known: Sequence[str]) -> str:

@@ -332,7 +332,7 @@ def webdataset(root: Path) -> Planted:
         [
             ("overlap_id", "0001"),
             ("duplicate_sound", f"{shard}:0009.wav"),
-            ("encoding", shard),
+            ("encoding", f"{shard}:0002.txt"),
             ("packed", "train-000001.tar.gz"),
         ],
     )

@@ -42,7 +42,7 @@ def test_doubtful_splits_are_settled_by_their_neighbours():
     other = settle_splits(["train", "dev", "eval", "test"])
     assert (other["dev"], other["eval"]) == ("val", "val")
     assert settle_splits([])[""] == "train"
-    assert (as_split("Validation"), as_split("Fold 3 (held out)")) == ("val", "fold_held_out")
+    assert (as_split("Validation"), as_split("Fold 3 (held out)")) == ("val", "fold_3_held_out")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,41 @@ def test_sounds_in_a_tar_serve_a_list_beside_it(tmp_path):
         tar.addfile(info, io.BytesIO(b"abc"))
     [clip] = read_dataset(tmp_path).clips
     assert (clip.sound.path.name, clip.sound.member, clip.captions) == ("audio.tar", "clips/a.wav", ("a dog",))
+
+
+def test_names_that_are_not_utf_8_give_ids_that_are(tmp_path):
+    name = os.fsdecode(b"T\xfcr.wav")
+    put(tmp_path / name, b"x")
+    put(
+        tmp_path / "train.json",
+        json.dumps([{"file_name": "\ud800.wav", "caption": "half a letter"}, {"file_name": name, "caption": "a door"}]),
+    )
+    dataset = read_dataset(tmp_path)
+    assert [(clip.id, clip.sound.path.name) for clip in dataset.clips] == [("T\\udcfcr", name)]
+    assert [fault.kind for fault in dataset.faults] == ["missing"]
+
+
+def test_lists_of_classes_are_no_lists_of_sounds(tmp_path):
+    put(tmp_path / "ontology.json", json.dumps([{"id": "/m/0dgw9r", "name": "Human sounds", "description": "Sounds of people."}]))
+    put(tmp_path / "a.wav", b"x")
+    assert read_dataset(tmp_path).layout == "sound files without captions"
+
+
+def test_ids_are_the_same_in_every_layout_of_a_published_set(tmp_path):
+    header = ["file_name", *(f"caption_{number}" for number in range(1, 6))]
+    put(tmp_path / "1" / "audiocaps" / "test.csv", table(header, [["Yabcdefghi-k.wav", *"abcde"]]))
+    put(tmp_path / "2" / "audiocaps" / "test.csv", table(["youtube_id", "caption"], [["abcdefghi-k", "a"]]))
+    put(tmp_path / "3" / "audiocaps" / "test" / "Yabcdefghi-k.txt", "a")
+    item = {
+        "wav": "AudioCaps/waveforms/test/Yabcdefghi-k.wav",
+        "audio": "/home/x/Yabcdefghi-k.wav",
+        "id": "Yabcdefghi-k.wav",
+        "caption_1": "a",
+    }
+    put(tmp_path / "4" / "audiocaps" / "test.json", json.dumps({"data": [item]}))
+    for number in "1234":
+        put(tmp_path / number / "audiocaps" / "test" / "Yabcdefghi-k.wav", b"x")
+        assert [(clip.id, clip.split) for clip in read_dataset(tmp_path / number).clips] == [("abcdefghi-k", "test")]
 
 
 def test_loops_of_links_end_and_links_to_other_disks_are_followed(tmp_path):
