@@ -26,7 +26,7 @@ def read_parquet(files: Files, set_name: str) -> Iterator[Listing]:
             with pq.ParquetFile(files.root / path) as table:
                 made = _read_file(table, files, path, set_name)
         except (pa.ArrowException, OSError, ValueError) as error:
-            made = Listing(path, LAYOUT, "", (), (Fault("bad_list", path, str(error)),))
+            made = Listing(path, LAYOUT, "", (), (Fault("bad_list", path, " ".join(str(error).split())),))
         if made is not None:
             yield made
 
