@@ -127,10 +127,7 @@ class SoundIndex:
                 self._places.setdefault(key, []).append(path)
             if loose:
                 self._plain.setdefault(plain_name(without_extension(name)), []).append(path)
-        self.used: set[str] = set()
-
-    def __len__(self) -> int:
-        return len(self._sounds)
+        self._used: set[str] = set()
 
     def find(self, names: Sequence[str], split: str, folder: str = "") -> Sound | Fault:
         """The sound that a row means, or a fault without its place: "missing", "unsafe_path" or "ambiguous_sound".
@@ -160,7 +157,7 @@ class SoundIndex:
 
     def unused(self) -> list[str]:
         """Paths of the sounds that no row meant."""
-        return sorted(set(self._sounds) - self.used)
+        return sorted(set(self._sounds) - self._used)
 
     def _by_path(self, name: str, folder: str) -> list[str]:
         tries = [f"{folder}/{name}" if folder else name, name]
@@ -189,7 +186,7 @@ class SoundIndex:
                 places = [path for path in places if fits(path)] or places
         if len(places) > 1:
             return Fault("ambiguous_sound", "", f"{name!r} may be {' or '.join(places[:2])}")
-        self.used.add(places[0])
+        self._used.add(places[0])
         return self._sounds[places[0]]
 
 

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from audiojax.data.layouts.clips import Fault
 from audiojax.data.layouts.files import Files, without_extension
-from audiojax.data.layouts.published import set_word, split_word, wavcaps_part
+from audiojax.data.layouts.published import set_word, split_of
 from audiojax.data.layouts.records import Listing, Row, clip_id_of
 from audiojax.data.layouts.text import decode_text
 from audiojax.data.layouts.webdataset import captions_in
@@ -48,7 +48,7 @@ def read_folder(files: Files, set_name: str) -> Iterator[Listing]:
     rows = []
     for path in files.of("sound"):
         stem = without_extension(path)
-        split = (wavcaps_part(path) if set_name == "wavcaps" else "") or split_word(PurePosixPath(path).parent)
+        split = split_of(PurePosixPath(path).parent, set_name)
         clip_id = clip_id_of(path, set_name, split)
         rows.append(Row(path, split, clip_id, captions.get(stem), sound=files.sound(path), alone=True))
     yield Listing("", layout, set_name, tuple(rows), tuple(faults), tuple(notes))

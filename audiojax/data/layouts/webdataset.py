@@ -12,7 +12,7 @@ from audiojax.audio.io import EXTENSIONS
 from audiojax.data.layouts.clips import Fault, Sound
 from audiojax.data.layouts.files import Files, leaves
 from audiojax.data.layouts.json_labels import parse_json
-from audiojax.data.layouts.published import set_word, split_word, wavcaps_part
+from audiojax.data.layouts.published import set_word, split_of
 from audiojax.data.layouts.records import CAPTION, Listing, Row, clip_id_of
 from audiojax.data.layouts.text import decode_text
 
@@ -88,7 +88,7 @@ class _Shard:
 
     def listing(self, set_name: str) -> Listing:
         """What was taken in, as rows."""
-        split = (wavcaps_part(self.path) if set_name == "wavcaps" else "") or split_word(self.path)
+        split = split_of(self.path, set_name)
         rows = []
         for key, sample in self.samples.items():
             where = f"{self.path}:{key}"

@@ -127,6 +127,19 @@ def test_audiocaps_v2_by_name_or_by_size(tmp_path):
     assert (dataset.version, dataset.expected["train"]) == ("v2", 91_256)
 
 
+def test_youtube_ids_alone_do_not_make_audiocaps(tmp_path):
+    put(tmp_path / "musiccaps.csv", table(["ytid", "start_s", "end_s", "caption"], [["abcdefghijk", "30", "40", "a guitar"]]))
+    put(tmp_path / "abcdefghijk_30.wav", b"x")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.name, dataset.expected, [clip.id for clip in dataset.clips]) == ("folder", {}, ["abcdefghijk"])
+
+
+def test_a_header_too_long_for_a_table_is_none(tmp_path):
+    put(tmp_path / "blob.csv", "x" * 200_000)
+    put(tmp_path / "a.wav", b"x")
+    assert read_dataset(tmp_path).layout == "sound files without captions"
+
+
 def test_sounds_in_a_tar_serve_a_list_beside_it(tmp_path):
     captions(tmp_path, "train.csv", [["a.wav", "a dog"]])
     with tarfile.open(tmp_path / "audio.tar", "w") as tar:
