@@ -28,7 +28,7 @@ class Files:
     Attributes:
       root: the folder.
       by_kind: "table", "json", "jsonl", "parquet", "tar", "text", "packed" and "sound" -> relative paths.
-      faults: folders that cannot be read.
+      faults: folders that cannot be read, and what has the name of a file and is none.
     """
 
     root: Path
@@ -55,7 +55,7 @@ def scan(folder: str | os.PathLike) -> Files:
     """Everything below a folder. Hidden names are left out, links are followed and loops of links are not.
 
     Raises:
-      UsageError: there is no such folder, or it cannot be read.
+      UsageError: there is no such folder.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
@@ -63,26 +63,26 @@ def scan(folder: str | os.PathLike) -> Files:
     by_kind: dict[str, list[str]] = {}
     faults: list[Fault] = []
     seen: set[tuple[int, int]] = set()
-
-    def note(error: OSError) -> None:
-        faults.append(Fault("unreadable_folder", shown(os.path.relpath(error.filename, root)), error.strerror or ""))
-
-    for here, folders, names in os.walk(root, onerror=note, followlinks=True):
+    waiting = [""]
+    while waiting:
+        here = waiting.pop()
         try:
-            status = os.stat(here)
+            status = os.stat(root / here)
+            entries = [] if (status.st_dev, status.st_ino) in seen else sorted(os.scandir(root / here), key=lambda entry: entry.name)
         except OSError as error:
-            note(error)
-            folders.clear()
-            continue
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
+            faults.append(Fault("unreadable_folder", here or ".", error.strerror or ""))
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            kind = _kind(name)
-            if kind and not name.startswith("."):
-                by_kind.setdefault(kind, []).append(Path(here, name).relative_to(root).as_posix())
+        for entry in entries:
+            path, kind = f"{here}/{entry.name}" if here else entry.name, _kind(entry.name)
+            if entry.name.startswith("."):
+                continue
+            if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
+                waiting.append(path)
+            elif kind and (os.path.isfile(entry) if entry.is_symlink() else entry.is_file()):
+                by_kind.setdefault(kind, []).append(path)
+            elif kind:
+                faults.append(Fault("not_a_file", path, "a broken link, a pipe or a device"))
     return Files(root, {kind: sorted(paths) for kind, paths in by_kind.items()}, tuple(faults))
 
 

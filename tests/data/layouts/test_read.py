@@ -190,7 +190,21 @@ def test_loops_of_links_end_and_links_to_other_disks_are_followed(tmp_path):
     captions(tmp_path / "set", "train.csv", [["a.wav", "a dog"]])
     os.symlink(tmp_path / "disk", tmp_path / "set" / "audio")
     os.symlink(tmp_path / "set", tmp_path / "set" / "loop")
-    assert [clip.id for clip in read_dataset(tmp_path / "set").clips] == ["a"]
+    os.symlink("itself.csv", tmp_path / "set" / "itself.csv")
+    os.symlink(tmp_path / "moved" / "b.wav", tmp_path / "set" / "b.wav")
+    os.mkfifo(tmp_path / "set" / "pipe.json")
+    dataset = read_dataset(tmp_path / "set")
+    assert [clip.id for clip in dataset.clips] == ["a"]
+    assert [(fault.kind, fault.where) for fault in dataset.faults] == [
+        ("not_a_file", name) for name in ("b.wav", "itself.csv", "pipe.json")
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_named(tmp_path):
+    put(tmp_path / "a.wav", b"x")
+    (tmp_path / "closed").mkdir(mode=0)
+    assert [(fault.kind, fault.where) for fault in read_dataset(tmp_path).faults] == [("unreadable_folder", "closed")]
 
 
 @pytest.mark.parametrize(
