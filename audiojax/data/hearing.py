@@ -89,7 +89,7 @@ def run_on_sounds(
             for number, sound in enumerate(sounds):
                 bad, path = None, sound.path
                 if sound.member:
-                    path = Path(scratch, f"{number}{os.path.splitext(sound.member)[1]}")
+                    path = Path(scratch, f"{number}{os.path.splitext(sound.member)[1][:16]}")
                     try:
                         path.write_bytes(reader.read(sound))
                     except AudioFileError as error:

@@ -48,7 +48,9 @@ class Fault:
     """Something wrong with one item of a data set, which is left out.
 
     Attributes:
-      kind: "missing", "empty_caption", "duplicate_id" and so on: what faults are counted under.
+      kind: what faults are counted under. Of a clip: "missing", "ambiguous_sound", "unsafe_path", "empty_caption", "no_caption",
+        "duplicate_id", "duplicate_row"; of a record: "bad_row", "not_a_file"; of what holds many: "bad_list", "bad_archive",
+        "unreadable_folder".
       where: the file and line, row or member.
       detail: one line.
     """

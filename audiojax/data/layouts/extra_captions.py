@@ -33,7 +33,7 @@ def read_extra_captions(path: str | os.PathLike) -> tuple[dict[str, tuple[str, .
     captions: dict[str, tuple[str, ...]] = {}
     faults: list[Fault] = []
     for key, value in pairs:
-        where, clip_id = f"{shown(path)}: {key}", without_extension(unicodedata.normalize("NFC", key))
+        where, clip_id = f"{shown(path)}: {key!r}", without_extension(unicodedata.normalize("NFC", key))
         texts = value if type(value) is list else [value]
         if clip_id in captions:
             faults.append(Fault("duplicate_id", where, "the id came before"))

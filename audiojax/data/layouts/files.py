@@ -28,7 +28,7 @@ class Files:
     Attributes:
       root: the folder.
       by_kind: "table", "json", "jsonl", "parquet", "tar", "text", "packed" and "sound" -> relative paths.
-      faults: folders that cannot be read.
+      faults: folders that cannot be read, and what has the name of a file and is none.
     """
 
     root: Path
@@ -55,7 +55,7 @@ def scan(folder: str | os.PathLike) -> Files:
     """Everything below a folder. Hidden names are left out, links are followed and loops of links are not.
 
     Raises:
-      UsageError: there is no such folder, or it cannot be read.
+      UsageError: there is no such folder.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
@@ -63,21 +63,26 @@ def scan(folder: str | os.PathLike) -> Files:
     by_kind: dict[str, list[str]] = {}
     faults: list[Fault] = []
     seen: set[tuple[int, int]] = set()
-
-    def note(error: OSError) -> None:
-        faults.append(Fault("unreadable_folder", shown(os.path.relpath(error.filename, root)), error.strerror or ""))
-
-    for here, folders, names in os.walk(root, onerror=note, followlinks=True):
-        status = os.stat(here)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
+    waiting = [""]
+    while waiting:
+        here = waiting.pop()
+        try:
+            status = os.stat(root / here)
+            entries = [] if (status.st_dev, status.st_ino) in seen else sorted(os.scandir(root / here), key=lambda entry: entry.name)
+        except OSError as error:
+            faults.append(Fault("unreadable_folder", here or ".", error.strerror or ""))
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            kind = _kind(name)
-            if kind and not name.startswith("."):
-                by_kind.setdefault(kind, []).append(Path(here, name).relative_to(root).as_posix())
+        for entry in entries:
+            path, kind = f"{here}/{entry.name}" if here else entry.name, _kind(entry.name)
+            if entry.name.startswith("."):
+                continue
+            if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
+                waiting.append(path)
+            elif kind and (os.path.isfile(entry) if entry.is_symlink() else entry.is_file()):
+                by_kind.setdefault(kind, []).append(path)
+            elif kind:
+                faults.append(Fault("not_a_file", path, "a broken link, a pipe or a device"))
     return Files(root, {kind: sorted(paths) for kind, paths in by_kind.items()}, tuple(faults))
 
 
@@ -122,10 +127,7 @@ class SoundIndex:
                 self._places.setdefault(key, []).append(path)
             if loose:
                 self._plain.setdefault(plain_name(without_extension(name)), []).append(path)
-        self.used: set[str] = set()
-
-    def __len__(self) -> int:
-        return len(self._sounds)
+        self._used: set[str] = set()
 
     def find(self, names: Sequence[str], split: str, folder: str = "") -> Sound | Fault:
         """The sound that a row means, or a fault without its place: "missing", "unsafe_path" or "ambiguous_sound".
@@ -155,7 +157,7 @@ class SoundIndex:
 
     def unused(self) -> list[str]:
         """Paths of the sounds that no row meant."""
-        return sorted(set(self._sounds) - self.used)
+        return sorted(set(self._sounds) - self._used)
 
     def _by_path(self, name: str, folder: str) -> list[str]:
         tries = [f"{folder}/{name}" if folder else name, name]
@@ -184,7 +186,7 @@ class SoundIndex:
                 places = [path for path in places if fits(path)] or places
         if len(places) > 1:
             return Fault("ambiguous_sound", "", f"{name!r} may be {' or '.join(places[:2])}")
-        self.used.add(places[0])
+        self._used.add(places[0])
         return self._sounds[places[0]]
 
 

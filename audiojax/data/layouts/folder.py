@@ -5,17 +5,20 @@ from pathlib import PurePosixPath
 
 from audiojax.data.layouts.clips import Fault
 from audiojax.data.layouts.files import Files, without_extension
-from audiojax.data.layouts.json_labels import parse_json
-from audiojax.data.layouts.published import split_word, wavcaps_part
+from audiojax.data.layouts.published import set_word, split_of
 from audiojax.data.layouts.records import Listing, Row, clip_id_of
 from audiojax.data.layouts.text import decode_text
-from audiojax.data.layouts.webdataset import captions_of
+from audiojax.data.layouts.webdataset import captions_in
 
 NOT_CAPTIONS = ("readme", "license", "licence", "copying", "citation", "attribution", "metadata", "info", "requirements")
 
 
 def read_folder(files: Files, set_name: str) -> Iterator[Listing]:
-    """The listing of the folder itself, by its sound files; none where there are no sounds."""
+    """The listing of the folder itself, by its sound files; none where there are no sounds.
+
+    Args:
+      set_name: of the folder, where its own folders do not say whose they are.
+    """
     if not files.of("sound"):
         return
     captions: dict[str, tuple[str, ...]] = {}
@@ -28,7 +31,8 @@ def read_folder(files: Files, set_name: str) -> Iterator[Listing]:
             continue
         try:
             text, remark = decode_text(files.read(path))
-            found = tuple(text.splitlines()) or ("",) if path.endswith(".txt") else captions_of(parse_json(text))
+            is_text = path.lower().endswith(".txt")
+            found = captions_in(text if is_text else None, None if is_text else text)
         except (OSError, ValueError) as error:
             faults.append(Fault("bad_list", path, str(error)))
             continue
@@ -39,10 +43,12 @@ def read_folder(files: Files, set_name: str) -> Iterator[Listing]:
     if captions:
         faults += _orphans(files, stems)
     layout = "sound files with text files" if captions else "sound files without captions"
+    named = {set_word(PurePosixPath(path).parent) for path in files.of("sound")}
+    set_name = set_name or (named.pop() if len(named) == 1 else "")
     rows = []
     for path in files.of("sound"):
         stem = without_extension(path)
-        split = (wavcaps_part(path) if set_name == "wavcaps" else "") or split_word(PurePosixPath(path).parent)
+        split = split_of(PurePosixPath(path).parent, set_name)
         clip_id = clip_id_of(path, set_name, split)
         rows.append(Row(path, split, clip_id, captions.get(stem), sound=files.sound(path), alone=True))
     yield Listing("", layout, set_name, tuple(rows), tuple(faults), tuple(notes))

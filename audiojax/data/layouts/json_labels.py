@@ -1,14 +1,13 @@
 """Lists in JSON and JSONL files: WavCaps' {"data": [...]}, bare arrays of objects, manifests with one object a line."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from audiojax.data.layouts.clips import Fault
 from audiojax.data.layouts.files import Files
-from audiojax.data.layouts.published import set_word, wavcaps_part
-from audiojax.data.layouts.records import Fields, Listing, listing
+from audiojax.data.layouts.published import split_of
+from audiojax.data.layouts.records import Fields, Listing, listing, row_of
 from audiojax.data.layouts.text import decode_text
 
 ITEMS = ("data", "annotations", "samples", "items")
@@ -34,47 +33,41 @@ def parse_json(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _read(files: Files, path: str, set_name: str, layout: str, parse: Any) -> Iterator[Listing]:
+def _read(files: Files, path: str, set_name: str, layout: str, parse: Callable[[str], Iterator[tuple[str, Any]]]) -> Iterator[Listing]:
     try:
         text, remark = decode_text(files.read(path))
-        records, faults = parse(path, text)
+        records = list(parse(text))
     except (OSError, ValueError) as error:
         yield Listing(path, layout, "", (), (Fault("bad_list", path, str(error)),))
         return
-    fields = Fields.among(dict.fromkeys(key for _, record in records for key in record))
+    fields = Fields.among(dict.fromkeys(key for _, record in records if isinstance(record, dict) for key in record))
     if fields is None:
         return
-    set_name = set_word(path) or ("audiocaps" if fields.youtube or fields.key else set_name)
-    split = wavcaps_part(path) if set_name == "wavcaps" else ""
-    made = listing(path, layout, set_name, records, fields, split=split)
-    notes = (Fault("encoding", path, remark),) if remark else ()
-    yield replace(made, faults=(*made.faults, *faults), notes=notes)
+    owner = fields.set_of(path, set_name)
+    split = split_of(path, owner)
+    found = (
+        row_of(record, fields, path + where, split, owner)
+        if isinstance(record, dict)
+        else Fault("bad_row", path + where, str(record) if isinstance(record, ValueError) else "not an object")
+        for where, record in records
+    )
+    yield listing(path, layout, owner, found, remark)
 
 
-def _items(path: str, text: str) -> tuple[list[tuple[str, dict]], list[Fault]]:
+def _items(text: str) -> Iterator[tuple[str, Any]]:
+    """(" [number]", item) of the array that a JSON text is or holds; nothing where it holds none."""
     value = parse_json(text)
     if isinstance(value, dict):
         value = next((value[key] for key in ITEMS if isinstance(value.get(key), list)), None)
-    if not isinstance(value, list) or not any(isinstance(item, dict) for item in value):
-        return [], []
-    numbered = [(f"{path} [{number}]", item) for number, item in enumerate(value)]
-    faults = [Fault("bad_row", where, "not an object") for where, item in numbered if not isinstance(item, dict)]
-    return [(where, item) for where, item in numbered if isinstance(item, dict)], faults
+    for number, item in enumerate(value if isinstance(value, list) else ()):
+        yield f" [{number}]", item
 
 
-def _lines(path: str, text: str) -> tuple[list[tuple[str, dict]], list[Fault]]:
-    records, faults = [], []
+def _lines(text: str) -> Iterator[tuple[str, Any]]:
+    """(":number", value or why it is none) of the lines that are not empty."""
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            value = parse_json(line)
-        except ValueError as error:
-            faults.append(Fault("bad_row", where, str(error)))
-            continue
-        if isinstance(value, dict):
-            records.append((where, value))
-        else:
-            faults.append(Fault("bad_row", where, "not an object"))
-    return records, faults
+        if line.strip():
+            try:
+                yield f":{number}", parse_json(line)
+            except ValueError as error:
+                yield f":{number}", error

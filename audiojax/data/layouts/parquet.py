@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audiojax.data.layouts.clips import Fault, Sound
 from audiojax.data.layouts.files import Files
-from audiojax.data.layouts.published import set_word
-from audiojax.data.layouts.records import Fields, Listing, Row, listing
+from audiojax.data.layouts.published import split_of
+from audiojax.data.layouts.records import Fields, Listing, Row, listing, row_of
 
 LAYOUT = "parquet export"
 
@@ -26,7 +26,7 @@ def read_parquet(files: Files, set_name: str) -> Iterator[Listing]:
             with pq.ParquetFile(files.root / path) as table:
                 made = _read_file(table, files, path, set_name)
         except (pa.ArrowException, OSError, ValueError) as error:
-            made = Listing(path, LAYOUT, "", (), (Fault("bad_list", path, str(error)),))
+            made = Listing(path, LAYOUT, "", (), (Fault("bad_list", path, " ".join(str(error).split())),))
         if made is not None:
             yield made
 
@@ -39,23 +39,23 @@ def _read_file(table: pq.ParquetFile, files: Files, path: str, set_name: str) ->
     sound_column = next((name for name in (_bytes_of(schema.field(name)) for name in fields.file) if name), "")
     if sound_column and _all_null(table, sound_column):
         sound_column = ""
-    columns = [column for name in schema.names for column in _columns_without_bytes(schema.field(name))]
-    records: list[tuple[str, dict[str, Any]]] = []
+    owner = fields.set_of(path, set_name)
+    rows = _rows(table, fields, files.root / path, path, owner, sound_column)
+    return listing(path, LAYOUT, owner, rows)
+
+
+def _rows(table: pq.ParquetFile, fields: Fields, file: Path, path: str, owner: str, sound_column: str) -> Iterator[Row | Fault]:
+    columns = [column for field in table.schema_arrow if field.name in fields.names() for column in _columns_without_bytes(field)]
+    split, number = split_of(path, owner), 0
     for batch in table.iter_batches(columns=columns):
         for record in batch.to_pylist():
-            number = len(records)
-            named = any(record.get(name) for name in (*fields.file, fields.youtube) if name)
-            records.append((f"{path} row {number}", record if named else record | {fields.file[0]: f"{path}#{number}"}))
-    set_name = set_word(path) or ("audiocaps" if fields.youtube or fields.key else set_name)
-    made = listing(path, LAYOUT, set_name, records, fields)
-    if not sound_column:
-        return made
-    rows = (_with_sound(row, Sound(files.root / path, f"{row.where.rpartition(' ')[2]}/{sound_column}")) for row in made.rows)
-    return replace(made, rows=tuple(rows))
-
-
-def _with_sound(row: Row, sound: Sound) -> Row:
-    return replace(row, sound=sound)
+            if not any(record.get(name) for name in (*fields.file, fields.youtube)):
+                record[fields.file[0]] = f"{path}#{number}"
+            row = row_of(record, fields, f"{path} row {number}", split, owner)
+            if sound_column and isinstance(row, Row):
+                row = replace(row, sound=Sound(file, f"{number}/{sound_column}"))
+            yield row
+            number += 1
 
 
 def _bytes_of(field: pa.Field) -> str:

@@ -7,8 +7,8 @@ from pathlib import PurePath
 NAMES = ("audiocaps", "clotho", "wavcaps", "folder")
 WAVCAPS_LISTS = {"as_final": "audioset_sl", "bbc_final": "bbc_sound_effects", "fsd_final": "freesound", "sb_final": "soundbible"}
 
-# Clips. AudioCaps: csv files of github cdjkim/audiocaps (val and test have five captions a clip, train one); Clotho: csv files of zenodo
-# 4783391; WavCaps: its json files, as counted in github XinhaoMei/WavCaps issue 13.
+# Clips. AudioCaps: csv files of github cdjkim/audiocaps (val and test have five captions a clip, train one; v2's train as its README has
+# it); Clotho: csv files of zenodo 4783391; WavCaps: its json files, as counted in github XinhaoMei/WavCaps issue 13.
 EXPECTED = {
     ("audiocaps", "v1"): {"train": 49_838, "val": 495, "test": 975},
     ("audiocaps", "v2"): {"train": 91_256, "val": 495, "test": 975},
@@ -16,8 +16,8 @@ EXPECTED = {
     ("wavcaps", ""): {"audioset_sl": 108_317, "bbc_sound_effects": 31_201, "freesound": 262_300, "soundbible": 1_232},
 }
 
-PLAIN = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
-DOUBTFUL = {"dev": "dev", "development": "dev", "eval": "eval", "evaluation": "eval"}  # mean different things in different sets
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+SPLITS |= {"dev": "dev", "development": "dev", "eval": "eval", "evaluation": "eval"}  # which mean different things in different sets
 WORDS = re.compile(r"[a-z]+")
 
 
@@ -27,16 +27,15 @@ def split_word(path: PurePath | str) -> str:
     The last word wins, so "development-testing" is "test".
     """
     for part in reversed(PurePath(path).parts):
-        words = [word for word in WORDS.findall(part.lower()) if word in PLAIN or word in DOUBTFUL]
+        words = [word for word in WORDS.findall(part.lower()) if word in SPLITS]
         if words:
-            return PLAIN.get(words[-1]) or DOUBTFUL[words[-1]]
+            return SPLITS[words[-1]]
     return ""
 
 
 def as_split(text: str) -> str:
     """A split as a table's column writes it; other words than the usual ones stay, as a name."""
-    words = WORDS.findall(text.lower())
-    return split_word(text) or "_".join(words)
+    return split_word(text) or "_".join(re.findall(r"[a-z0-9]+", text.lower()))
 
 
 def settle_splits(found: Iterable[str]) -> dict[str, str]:
@@ -73,6 +72,11 @@ def wavcaps_part(path: PurePath | str) -> str:
             if part.startswith(stem) or name.replace("_", "") in plain:
                 return name
     return ""
+
+
+def split_of(path: PurePath | str, set_name: str) -> str:
+    """The split of a list or archive by its path: a part of WavCaps, else a word of `split_word`."""
+    return (wavcaps_part(path) if set_name == "wavcaps" else "") or split_word(path)
 
 
 def version_of(name: str, lists: Iterable[str], clips: Mapping[str, int]) -> str:

@@ -1,6 +1,7 @@
 """`read_dataset`: a folder of captioned sounds, whatever its layout, as a list of clips."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -50,8 +51,8 @@ def read_dataset(folder: str | os.PathLike, *, name: str | None = None) -> Datas
     in_tars = [item for made in others for item in made.sounds]
     index = SoundIndex([*((path, files.sound(path)) for path in files.of("sound")), *in_tars], loose=set_name in ("clotho", "folder"))
     clips, faults = gather([*kept, *others], index, meaning)
-    sizes = {split: sum(clip.split == split for clip in clips) for split in {clip.split for clip in clips}}
-    version = version_of(set_name, [made.path for made in kept] + [files.root.name], sizes)
+    paths = [files.root.name, *(made.path for made in kept)]
+    version = version_of(set_name, paths, Counter(clip.split for clip in clips))
     notes = [*(note for made in kept for note in made.notes), *copies, *_left_over(files, index, kept)]
     return Dataset(
         folder=files.root,
@@ -59,7 +60,7 @@ def read_dataset(folder: str | os.PathLike, *, name: str | None = None) -> Datas
         version=version,
         layout="; ".join(dict.fromkeys(made.layout for made in kept)),
         clips=clips,
-        faults=(*files.faults, *faults),
+        faults=tuple(dict.fromkeys((*files.faults, *faults))),  # a file that is read as two things is named once
         expected=EXPECTED.get((set_name, version), {}),
         notes=tuple(notes),
     )

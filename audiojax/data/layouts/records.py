@@ -9,15 +9,15 @@ from typing import Any
 
 from audiojax.data.layouts.clips import Fault, Sound
 from audiojax.data.layouts.files import DRIVE, without_extension
-from audiojax.data.layouts.published import as_split, split_word
+from audiojax.data.layouts.published import as_split, set_word
 
 SPLIT = ("split", "subset", "partition")
 YOUTUBE = ("youtube_id", "ytid", "youtubeid", "yt_id")
 ROW = ("audiocap_id", "audiocaps_id", "caption_id")
-START = ("start_time", "start_seconds", "start_s")
+START = ("start_time", "start_seconds", "start_s", "start")
 ID = ("id", "clip_id", "audio_id", "key")
 PATH = ("audio_filepath", "audio_path", "wav_path", "file_path", "filepath", "path", "location")
-FILE = ("file_name", "filename", "fname", "audio_filename", "wav", *PATH, "file", "audio_file", "audio", "sound", *ID, "name")
+FILE = ("file_name", "filename", "fname", "audio_filename", "wav", *PATH, "file", "audio_file", "audio", "sound", *ID)
 CAPTION = ("caption", "captions", "text", "texts", "sentence", "sentences", "transcription", "description")
 NUMBERED = re.compile(r"(?:caption|text|sentence)s?[_ ]?\d+")
 YOUTUBE_FILE = re.compile(r"Y[\w-]{11}")
@@ -96,12 +96,22 @@ class Fields:
         captions = numbered or ((first,) if first else ())
         file = tuple(by_name[name] for name in FILE if name in by_name)
         youtube = _first(by_name, YOUTUBE)
-        if not captions or not (file or youtube):
+        described = first == "description" and not numbered  # of classes, most often, where no file is named
+        if not captions or not (file or youtube) or (described and set(file) <= {by_name.get(name) for name in ID}):
             return None
         return cls(captions, file, youtube, *(_first(by_name, known) for known in (ROW, ID, SPLIT, START)))
 
+    def set_of(self, path: str, otherwise: str) -> str:
+        """The published set that a list belongs to: by its path, else by columns that AudioCaps alone has."""
+        own = self.youtube.lower() == "youtube_id" or self.key.lower().startswith("audiocap")
+        return set_word(path) or ("audiocaps" if own else otherwise)
 
-def row_of(record: Mapping[str, Any], fields: Fields, where: str, split: str, *, set_name: str = "") -> Row | Fault:
+    def names(self) -> set[str]:
+        """All fields that `row_of` looks at."""
+        return {*self.captions, *self.file, self.youtube, self.key, self.id, self.split, self.start, "offset", "duration"}
+
+
+def row_of(record: Mapping[str, Any], fields: Fields, where: str, split: str, set_name: str) -> Row | Fault:
     """The row that a record means; a "bad_row" fault where its values have the wrong types.
 
     Args:
@@ -144,6 +154,7 @@ def clip_id_of(name: str, set_name: str, split: str) -> str:
     """The id of the clip whose file has this name: NFC, without extension and ways up; of published sets in any layout the same."""
     parts = " ".join(unicodedata.normalize("NFC", name).split()).replace("\\", "/").split("/")
     clip_id = without_extension("/".join(part for part in parts if part not in ("", ".", "..") and not DRIVE.fullmatch(part)))
+    clip_id = clip_id.encode("utf-8", "backslashreplace").decode()  # names on disk are bytes
     if set_name == "wavcaps":
         return f"{split}/{posixpath.basename(clip_id)}"  # its parts number their sounds alike
     if set_name in ("audiocaps", "clotho"):
@@ -151,18 +162,12 @@ def clip_id_of(name: str, set_name: str, split: str) -> str:
     return clip_id[1:] if set_name == "audiocaps" and YOUTUBE_FILE.fullmatch(clip_id) else clip_id
 
 
-def listing(
-    path: str, layout: str, set_name: str, records: Iterable[tuple[str, Mapping[str, Any]]], fields: Fields, *, split: str = ""
-) -> Listing:
-    """The listing that (where, record) pairs make.
-
-    Args:
-      split: of the list; "" takes it from the path.
-    """
-    split = split or split_word(path)
-    found = [row_of(record, fields, where, split, set_name=set_name) for where, record in records]
+def listing(path: str, layout: str, set_name: str, found: Iterable[Row | Fault], remark: str = "") -> Listing:
+    """The listing of a label file with these records, and a note on its encoding where there is a remark."""
+    found = list(found)
     rows = tuple(row for row in found if isinstance(row, Row))
-    return Listing(path, layout, set_name, rows, tuple(fault for fault in found if isinstance(fault, Fault)))
+    faults = tuple(fault for fault in found if isinstance(fault, Fault))
+    return Listing(path, layout, set_name, rows, faults, (Fault("encoding", path, remark),) if remark else ())
 
 
 def youtube_names(youtube: str, start: str, key: str = "") -> tuple[str, ...]:
@@ -197,7 +202,7 @@ def _text(value: Any) -> str:
         value = value.get("path")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
-    return str(value).strip()
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _first(by_name: Mapping[str, str], known: Sequence[str]) -> str:

@@ -332,7 +332,7 @@ def webdataset(root: Path) -> Planted:
         [
             ("overlap_id", "0001"),
             ("duplicate_sound", f"{shard}:0009.wav"),
-            ("encoding", shard),
+            ("encoding", f"{shard}:0002.txt"),
             ("packed", "train-000001.tar.gz"),
         ],
     )
@@ -399,6 +399,7 @@ def text_files(root: Path) -> Planted:
     put(root / "train" / "d.txt", "")
     put(root / "train" / "e.txt", "no sound")
     put(root / "train" / "a.ogg", tone(204, format="OGG"))
+    put(root / "train" / "b.wav.json", "{")
     put(root / "eval" / "f.wav", b"")
     put(root / "eval" / "f.txt", "an empty file")
     put(root / "eval" / "g.wav", tone(201))
@@ -410,6 +411,7 @@ def text_files(root: Path) -> Planted:
         "sound files with text files",
         {"train": {"train/a": ["a dog", "a dog barks"], "train/b": ["rain"]}, "test": {"eval/g": ["rain again"]}},
         [
+            ("bad_list", "train/b.wav.json"),
             ("missing", "train/e.txt"),
             ("duplicate_id", "train/a.wav"),
             ("no_caption", "train/c.wav"),

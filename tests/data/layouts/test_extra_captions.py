@@ -12,9 +12,9 @@ def test_captions_are_cleaned_and_faults_named(tmp_path):
     captions, faults = read_extra_captions(path)
     assert captions == {"a": ("A dog",), "café": ("one",), "c": ()}
     assert [(fault.kind, fault.where.removeprefix(f"{path}: ")) for fault in faults] == [
-        ("empty_caption", "a.wav"),
-        ("bad_row", "b"),
-        ("duplicate_id", "a"),
+        ("empty_caption", "'a.wav'"),
+        ("bad_row", "'b'"),
+        ("duplicate_id", "'a'"),
     ]
 
 

@@ -42,7 +42,7 @@ def test_doubtful_splits_are_settled_by_their_neighbours():
     other = settle_splits(["train", "dev", "eval", "test"])
     assert (other["dev"], other["eval"]) == ("val", "val")
     assert settle_splits([])[""] == "train"
-    assert (as_split("Validation"), as_split("Fold 3 (held out)")) == ("val", "fold_held_out")
+    assert (as_split("Validation"), as_split("Fold 3 (held out)")) == ("val", "fold_3_held_out")
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,19 @@ def test_audiocaps_v2_by_name_or_by_size(tmp_path):
     assert (dataset.version, dataset.expected["train"]) == ("v2", 91_256)
 
 
+def test_youtube_ids_alone_do_not_make_audiocaps(tmp_path):
+    put(tmp_path / "musiccaps.csv", table(["ytid", "start_s", "end_s", "caption"], [["abcdefghijk", "30", "40", "a guitar"]]))
+    put(tmp_path / "abcdefghijk_30.wav", b"x")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.name, dataset.expected, [clip.id for clip in dataset.clips]) == ("folder", {}, ["abcdefghijk"])
+
+
+def test_a_header_too_long_for_a_table_is_none(tmp_path):
+    put(tmp_path / "blob.csv", "x" * 200_000)
+    put(tmp_path / "a.wav", b"x")
+    assert read_dataset(tmp_path).layout == "sound files without captions"
+
+
 def test_sounds_in_a_tar_serve_a_list_beside_it(tmp_path):
     captions(tmp_path, "train.csv", [["a.wav", "a dog"]])
     with tarfile.open(tmp_path / "audio.tar", "w") as tar:
@@ -137,12 +150,61 @@ def test_sounds_in_a_tar_serve_a_list_beside_it(tmp_path):
     assert (clip.sound.path.name, clip.sound.member, clip.captions) == ("audio.tar", "clips/a.wav", ("a dog",))
 
 
+def test_names_that_are_not_utf_8_give_ids_that_are(tmp_path):
+    name = os.fsdecode(b"T\xfcr.wav")
+    put(tmp_path / name, b"x")
+    put(
+        tmp_path / "train.json",
+        json.dumps([{"file_name": "\ud800.wav", "caption": "half a letter"}, {"file_name": name, "caption": "a door"}]),
+    )
+    dataset = read_dataset(tmp_path)
+    assert [(clip.id, clip.sound.path.name) for clip in dataset.clips] == [("T\\udcfcr", name)]
+    assert [fault.kind for fault in dataset.faults] == ["missing"]
+
+
+def test_lists_of_classes_are_no_lists_of_sounds(tmp_path):
+    put(tmp_path / "ontology.json", json.dumps([{"id": "/m/0dgw9r", "name": "Human sounds", "description": "Sounds of people."}]))
+    put(tmp_path / "a.wav", b"x")
+    assert read_dataset(tmp_path).layout == "sound files without captions"
+
+
+def test_ids_are_the_same_in_every_layout_of_a_published_set(tmp_path):
+    header = ["file_name", *(f"caption_{number}" for number in range(1, 6))]
+    put(tmp_path / "1" / "audiocaps" / "test.csv", table(header, [["Yabcdefghi-k.wav", *"abcde"]]))
+    put(tmp_path / "2" / "audiocaps" / "test.csv", table(["youtube_id", "caption"], [["abcdefghi-k", "a"]]))
+    put(tmp_path / "3" / "audiocaps" / "test" / "Yabcdefghi-k.txt", "a")
+    item = {
+        "wav": "AudioCaps/waveforms/test/Yabcdefghi-k.wav",
+        "audio": "/home/x/Yabcdefghi-k.wav",
+        "id": "Yabcdefghi-k.wav",
+        "caption_1": "a",
+    }
+    put(tmp_path / "4" / "audiocaps" / "test.json", json.dumps({"data": [item]}))
+    for number in "1234":
+        put(tmp_path / number / "audiocaps" / "test" / "Yabcdefghi-k.wav", b"x")
+        assert [(clip.id, clip.split) for clip in read_dataset(tmp_path / number).clips] == [("abcdefghi-k", "test")]
+
+
 def test_loops_of_links_end_and_links_to_other_disks_are_followed(tmp_path):
     put(tmp_path / "disk" / "a.wav", b"x")
     captions(tmp_path / "set", "train.csv", [["a.wav", "a dog"]])
     os.symlink(tmp_path / "disk", tmp_path / "set" / "audio")
     os.symlink(tmp_path / "set", tmp_path / "set" / "loop")
-    assert [clip.id for clip in read_dataset(tmp_path / "set").clips] == ["a"]
+    os.symlink("itself.csv", tmp_path / "set" / "itself.csv")
+    os.symlink(tmp_path / "moved" / "b.wav", tmp_path / "set" / "b.wav")
+    os.mkfifo(tmp_path / "set" / "pipe.json")
+    dataset = read_dataset(tmp_path / "set")
+    assert [clip.id for clip in dataset.clips] == ["a"]
+    assert [(fault.kind, fault.where) for fault in dataset.faults] == [
+        ("not_a_file", name) for name in ("b.wav", "itself.csv", "pipe.json")
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_named(tmp_path):
+    put(tmp_path / "a.wav", b"x")
+    (tmp_path / "closed").mkdir(mode=0)
+    assert [(fault.kind, fault.where) for fault in read_dataset(tmp_path).faults] == [("unreadable_folder", "closed")]
 
 
 @pytest.mark.parametrize(
