@@ -10,6 +10,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+from audiojax.audio.io import warm_up
 from audiojax.audio.reasons import AudioFileError, BadAudio, Reason
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of address space: a header that asks for more is out_of_memory, not the end of the machine
@@ -23,8 +24,6 @@ def serve(connection: Connection) -> None:
     For each: STARTED, a PAYLOAD per value that function(item) yields, then DONE, or BAD with a `BadAudio`. Whatever an item makes the
     function raise is an answer, and the next one is unharmed.
     """
-    from audiojax.audio.io import warm_up
-
     warm_up()
     with contextlib.suppress(ValueError, OSError):  # a tighter limit is in force, or the system has none
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, resource.getrlimit(resource.RLIMIT_AS)[1]))

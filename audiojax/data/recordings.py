@@ -66,6 +66,9 @@ class Task:
     clips: tuple[Clip, ...]
     fatal: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
+    def __str__(self) -> str:  # by which the pool names it
+        return str(self.shard.path)
+
 
 @dataclass(frozen=True)
 class _Plan:
