@@ -26,8 +26,8 @@ def read_folder(files: Files, set_name: str) -> Iterator[Listing]:
     notes: list[Fault] = []
     stems = {without_extension(path) for path in files.of("sound")}
     for path in (*files.of("text"), *files.of("json")):
-        stem = str(PurePosixPath(path).with_suffix(""))
-        if stem not in stems and without_extension(stem) not in stems:
+        stem = _sound_of(path, stems)
+        if stem is None:
             continue
         try:
             text, remark = decode_text(files.read(path))
@@ -37,7 +37,7 @@ def read_folder(files: Files, set_name: str) -> Iterator[Listing]:
             faults.append(Fault("bad_list", path, str(error)))
             continue
         if found is not None:
-            captions.setdefault(without_extension(stem), found)
+            captions.setdefault(stem, found)
         if remark:
             notes.append(Fault("encoding", path, remark))
     if captions:
@@ -54,12 +54,14 @@ def read_folder(files: Files, set_name: str) -> Iterator[Listing]:
     yield Listing("", layout, set_name, tuple(rows), tuple(faults), tuple(notes))
 
 
+def _sound_of(path: str, stems: set[str]) -> str | None:
+    """The sound that a text file belongs to, without extension: "a.txt" and "a.wav.txt" are a.wav's. None where there is none."""
+    stem = str(PurePosixPath(path).with_suffix(""))
+    return next((name for name in (stem, without_extension(stem)) if name in stems), None)
+
+
 def _orphans(files: Files, stems: set[str]) -> list[Fault]:
     """Text files beside which no sound lies."""
-    faults = []
-    for path in files.of("text"):
-        stem = str(PurePosixPath(path).with_suffix(""))
-        known = stem in stems or without_extension(stem) in stems
-        if not known and not PurePosixPath(path).name.lower().startswith(NOT_CAPTIONS):
-            faults.append(Fault("missing", path, "captions without a sound of that name"))
-    return faults
+    alone = [path for path in files.of("text") if _sound_of(path, stems) is None]
+    alone = [path for path in alone if not PurePosixPath(path).name.lower().startswith(NOT_CAPTIONS)]
+    return [Fault("missing", path, "captions without a sound of that name") for path in alone]

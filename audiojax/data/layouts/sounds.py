@@ -1,5 +1,7 @@
 """The bytes of a sound, wherever it lies: a file, a member of a tar, a cell of a parquet table."""
 
+import bisect
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -93,27 +95,28 @@ class SoundReader:
 
 
 class _Table:
-    """A parquet file, of which one column of one row group lies in memory."""
+    """A parquet file, of which one column of one row group lies in memory: pages are often as large as their group."""
 
     def __init__(self, path: Path):
         self.path = path
         self._file = pq.ParquetFile(path)
-        counts = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
-        self._ends = [sum(counts[: group + 1]) for group in range(len(counts))]
-        self._loaded: tuple[int, str] | None = None
+        groups = range(self._file.num_row_groups)
+        self._ends = list(itertools.accumulate(self._file.metadata.row_group(group).num_rows for group in groups))
+        self._loaded = (-1, "")
         self._cells: pa.ChunkedArray | None = None
 
     def cell(self, row: int, column: str) -> bytes | None:
-        group = next((group for group, end in enumerate(self._ends) if row < end), None)
-        if group is None:
+        """One cell. ArrowInvalid where there is no such row."""
+        group = bisect.bisect_right(self._ends, row)
+        if group == len(self._ends):
             raise pa.ArrowInvalid(f"there is no row {row}")
         if self._loaded != (group, column):
             self._cells = self._file.read_row_group(group, columns=[column]).flatten().column(0)
             self._loaded = (group, column)
-        first = self._ends[group - 1] if group else 0
-        return self._cells[row - first].as_py()
+        return self._cells[row - (self._ends[group - 1] if group else 0)].as_py()
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
 
