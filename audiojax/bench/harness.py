@@ -106,8 +106,7 @@ def own_seconds() -> float:
 
 
 def take_sample(function: Callable[[], Any], min_seconds: float = MIN_SECONDS) -> Sample:
-    """Times `function`, which must have finished its work when it returns, and ended its children; short ones are called until
-    `min_seconds` have passed."""
+    """Times `function`; short ones are called until `min_seconds` have passed. When it returns, its work is done and its children ended."""
     machine, own, start = busy_seconds(), own_seconds(), time.perf_counter()
     calls = elapsed = 0
     while elapsed < min_seconds or calls == 0:

@@ -38,6 +38,7 @@ def prepare(spec: dict[str, Any]) -> tuple[Callable[[], int], dict[str, Any]]:
 
 
 def packed(paths: list[Path], out: Path, sample_rate: int) -> int:
+    """Packs the files anew."""
     shutil.rmtree(out, ignore_errors=True)
     clips = tuple(Clip(f"{i:06d}", "train", ("a fading tone in noise",), Sound(path)) for i, path in enumerate(paths))
     dataset = Dataset(paths[0].parent, "folder", "", "FLAC files", clips)
@@ -46,6 +47,7 @@ def packed(paths: list[Path], out: Path, sample_rate: int) -> int:
 
 
 def loop(paths: list[Path], sample_rate: int) -> int:
+    """Decodes and resamples."""
     for path in paths:
         samples, rate = soundfile.read(path, dtype="float32")
         samples = soxr.resample(samples, rate, sample_rate)
@@ -53,6 +55,7 @@ def loop(paths: list[Path], sample_rate: int) -> int:
 
 
 def stored_loop(paths: list[Path], out: Path, sample_rate: int) -> int:
+    """Decodes, resamples, and stores the samples one after the other."""
     with out.open("wb") as file:
         for path in paths:
             samples, rate = soundfile.read(path, dtype="float32")
