@@ -26,6 +26,7 @@ EXTRAS = {
     "cuda": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
     "m4a": ["av>=14"],
+    "beam": ["apache-beam>=2.70"],
     "viewer": ["tensorboard>=2.19"],
 }
 

@@ -10,7 +10,20 @@ import audiojax
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "audiojax"
-HOST_ROOMS = ("audio/io.py", "text", "data/sources.py", "data/transforms.py", "data/soundworld", "metrics", "pretrained/reading.py")
+HOST_ROOMS = (
+    "audio/io.py",
+    "text",
+    "data/sources.py",
+    "data/transforms.py",
+    "data/soundworld",
+    "data/layouts",
+    "data/check.py",
+    "data/hearing.py",
+    "data/recordings.py",
+    "data/shards.py",
+    "metrics",
+    "pretrained/reading.py",
+)
 HEAVY = ("jax", "numpy", "flax", "grain", "orbax", "tensorflow_datasets", "transformers", "librosa", "torch")
 
 

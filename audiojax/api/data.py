@@ -40,7 +40,7 @@ def open_split(data: Mapping[str, Any], split: str, *, progress: bool = True) ->
     kind = data["source"]
     if kind == "tfds":
         if not data["dir"]:
-            raise UsageError("data.source 'tfds' needs --config.data.dir=FOLDER, a dataset in the builder's schema")
+            raise UsageError("data.source 'tfds' needs --config.data.dir=FOLDER, a data set that `audiojax data pack` wrote")
         source = open_records(data["dir"], split)
         return MemorySource(source) if data["in_memory"] else source
     if kind not in ("soundworld", "memory"):

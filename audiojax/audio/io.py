@@ -105,7 +105,7 @@ def decode(path: str | Path, options: DecodeOptions = AS_IT_IS) -> Clip:
     Raises:
       AudioFileError: with the named reason and the numbers behind it.
     """
-    format_, blocks = _open(path, options)
+    format_, blocks = open_blocks(path, options)
     limit = options.limits.max_seconds
     if options.seconds is None and format_.frames is not None and format_.frames / format_.rate - options.start > limit:
         raise AudioFileError(path, Reason.TOO_LONG, f"{format_.frames / format_.rate:.0f} s; at most {limit:g} s are read whole")
@@ -118,8 +118,7 @@ def decode(path: str | Path, options: DecodeOptions = AS_IT_IS) -> Clip:
     samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     if len(samples) == 0:
         raise AudioFileError(path, Reason.EMPTY, "no samples in the stretch that was asked for" if options.start else "no samples")
-    silent = bool(np.max(np.abs(samples)) < SILENCE)
-    return Clip(samples, format_.out_rate, format_.rate, format_.channels, silent)
+    return Clip(samples, format_.out_rate, format_.rate, format_.channels, silent=_peak(samples) < SILENCE)
 
 
 def stream(path: str | Path, options: DecodeOptions = AS_IT_IS) -> Iterator[Float[np.ndarray, " n"]]:
@@ -128,7 +127,7 @@ def stream(path: str | Path, options: DecodeOptions = AS_IT_IS) -> Iterator[Floa
     Raises:
       AudioFileError: as soon as a fault is met, which may be after some pieces.
     """
-    _, blocks = _open(path, options)
+    _, blocks = open_blocks(path, options)
     empty = True
     for block in blocks:
         empty = empty and len(block) == 0
@@ -158,7 +157,7 @@ def resample(clip: Float[np.ndarray, " n"], rate: int, to_rate: int) -> Float[np
 
 
 @dataclasses.dataclass(frozen=True)
-class _Format:
+class Format:
     """A file's rate in Hz, channels, announced length in samples (None: it does not say), and the rate wanted."""
 
     rate: int
@@ -167,8 +166,12 @@ class _Format:
     out_rate: int
 
 
-def _open(path: str | Path, options: DecodeOptions) -> tuple[_Format, Iterator[np.ndarray]]:
-    """Checks the file and its announced format; the iterator then reads, checks, mixes and resamples."""
+def open_blocks(path: str | Path, options: DecodeOptions) -> tuple[Format, Iterator[np.ndarray]]:
+    """(format, samples in consecutive pieces of a few seconds): `stream` for those who also want to know the file's rate.
+
+    Raises:
+      AudioFileError: now for a fault of the header, later, from the iterator, for one in the samples. A sound without samples is no error.
+    """
     path = _regular_file(path)
     check_header(path)
     source = _decoder(path, options)
@@ -183,7 +186,7 @@ def _open(path: str | Path, options: DecodeOptions) -> tuple[_Format, Iterator[n
         raise AudioFileError(path, Reason.SAMPLE_RATE_OUT_OF_RANGE, f"{rate} Hz; {allowed}")
     if channels > 1 and options.mono == "error":
         raise AudioFileError(path, Reason.NOT_MONO, f"{channels} channels")
-    format_ = _Format(rate, channels, frames, options.sample_rate or rate)
+    format_ = Format(rate, channels, frames, options.sample_rate or rate)
     return format_, _resampled(_mono_blocks(path, source, options), format_)
 
 
@@ -207,15 +210,20 @@ def _regular_file(path: str | Path) -> Path:
 
 def _mono_blocks(path: Path, source: Iterator[np.ndarray], options: DecodeOptions) -> Iterator[np.ndarray]:
     for frames in source:  # [n, channels]
-        if not np.isfinite(frames).all():
+        peak = _peak(frames)
+        if not np.isfinite(peak):
             raise AudioFileError(path, Reason.NOT_FINITE, f"{np.count_nonzero(~np.isfinite(frames))} NaN or infinite values in a block")
-        peak = float(np.max(np.abs(frames), initial=0.0))
         if peak > options.limits.max_peak:
             raise AudioFileError(path, Reason.LEVEL_OUT_OF_RANGE, f"a sample of {peak:.3g}; full scale is 1")
         yield to_mono(frames, options.mono)
 
 
-def _resampled(blocks: Iterator[np.ndarray], format_: _Format) -> Iterator[np.ndarray]:
+def _peak(samples: np.ndarray) -> float:
+    """The largest absolute value, not finite where one of them is not; without the copies that `abs` and `isfinite` make."""
+    return float(max(-samples.min(initial=0.0), samples.max(initial=0.0)))
+
+
+def _resampled(blocks: Iterator[np.ndarray], format_: Format) -> Iterator[np.ndarray]:
     if format_.rate == format_.out_rate:
         yield from blocks
         return

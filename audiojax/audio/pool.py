@@ -27,6 +27,13 @@ from audiojax.errors import AudiojaxError
 
 STARTUP_SECONDS = 120.0  # a cold disk and a busy machine
 START_ATTEMPTS = 3
+HELD_BYTES = str(2**28)
+ONE_CORE = {  # of a child's environment
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": HELD_BYTES,  # glibc otherwise gives every sound's memory back and asks for it again, page by page:
+    "MALLOC_TRIM_THRESHOLD_": HELD_BYTES,  # a fifth of the time of decoding
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +62,7 @@ def decode_files(
       decoder: what the children run; a function of a module that they can import.
     """
     function = functools.partial(_decode_one, decoder=decoder, options=options)
-    for path, payloads, bad in _gathered(run_isolated(function, paths, workers=workers, timeout=timeout)):
+    for path, payloads, bad in _gathered(run_isolated(function, map(str, paths), workers=workers, timeout=timeout)):
         yield path, bad if bad is not None else payloads[0]
 
 
@@ -92,21 +99,21 @@ def window_files(
     if not 1 <= hop <= samples:
         raise ValueError(f"hop_seconds must lie in (0, {seconds:g}], got {hop_seconds:g}")
     function = functools.partial(_windows_of_one, options=options, samples=samples, hop=hop, short=short)
-    for path, kind, value in run_isolated(function, paths, workers=workers, timeout=timeout):
+    for path, kind, value in run_isolated(function, map(str, paths), workers=workers, timeout=timeout):
         yield path, value if kind != worker.DONE else None
 
 
 def run_isolated(
-    function: Callable[[str], Iterable[Any]], paths: Iterable[str | Path], *, workers: int | None = None, timeout: float = 5.0
-) -> Iterator[tuple[str, str, Any]]:
-    """(path, kind, value) for everything that function(path) yields in a child process, path by path in order.
+    function: Callable[[Any], Iterable[Any]], items: Iterable[Any], *, workers: int | None = None, timeout: float = 5.0
+) -> Iterator[tuple[Any, str, Any]]:
+    """(item, kind, value) for everything that function(item) yields in a child process, item by item in order.
 
-    Kinds are worker.PAYLOAD with a yielded value, then for each path exactly one worker.DONE (None) or worker.BAD (a `BadAudio`): raised by
+    Kinds are worker.PAYLOAD with a yielded value, then for each item exactly one worker.DONE (None) or worker.BAD (a `BadAudio`): raised by
     the function, or `crashed_decoder` when the child died, or `timeout` when nothing came for `timeout` seconds.
 
     Args:
       function: picklable, importable by the children.
-      paths: read lazily, one per child ahead.
+      items: paths as text, or anything picklable that has its place as text, str(item); read lazily, one per child ahead.
       workers: child processes; None for one per core, at most 4.
       timeout: seconds between two values.
 
@@ -114,27 +121,27 @@ def run_isolated(
       AudiojaxError: children cannot be started at all.
     """
     count = max(1, workers or min(4, os.cpu_count() or 1))
-    waiting = iter(paths)
-    busy: collections.deque[tuple[str, _Child]] = collections.deque()
+    waiting = iter(items)
+    busy: collections.deque[tuple[Any, _Child]] = collections.deque()
     children: list[_Child] = []
 
     def assign(child: _Child | None) -> None:
-        path = next(waiting, None)
-        if path is None:
+        item = next(waiting, None)
+        if item is None:
             return
         if child is None:
             child = _Child()
             children.append(child)
-        child.ask(function, str(path))
-        busy.append((str(path), child))
+        child.ask(function, item)
+        busy.append((item, child))
 
     try:
         for _ in range(count):
             assign(None)
         while busy:
-            path, child = busy.popleft()
-            for kind, value in child.answers(path, timeout):
-                yield path, kind, value
+            item, child = busy.popleft()
+            for kind, value in child.answers(str(item), timeout):
+                yield item, kind, value
             assign(child)
     finally:
         for child in children:
@@ -145,26 +152,26 @@ class _Child:
     """One child process, restarted when it has died."""
 
     def __init__(self):
-        self._task: tuple[Any, str] | None = None
+        self._task: tuple[Any, Any] | None = None
         self._start()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one core a child, and little address space
+            environment = os.environ | ONE_CORE
             environment["PYTHONPATH"] = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
             command = [sys.executable, "-P", "-m", "audiojax.audio.worker", str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), env=environment, stdin=subprocess.DEVNULL)
         self._connection = Connection(ours.detach())
 
-    def ask(self, function: Any, path: str) -> None:
-        """Hands the child its next file, to be answered later."""
-        self._task = (function, path)
+    def ask(self, function: Any, item: Any) -> None:
+        """Hands the child its next item, to be answered later."""
+        self._task = (function, item)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next receive says so
             self._connection.send(self._task)
 
     def answers(self, path: str, timeout: float) -> Iterator[tuple[str, Any]]:
-        """What the child says about the file it was asked about, ending in DONE or BAD."""
+        """What the child says about the item it was asked about, which lies at `path`, ending in DONE or BAD."""
         for _ in range(START_ATTEMPTS):
             if self._wait_until_started():
                 break
@@ -219,12 +226,12 @@ def _windows_of_one(path: str, *, options: io.DecodeOptions, samples: int, hop: 
         yield Window(window, first / options.sample_rate)
 
 
-def _gathered(events: Iterable[tuple[str, str, Any]]) -> Iterator[tuple[str, list[Any], BadAudio | None]]:
-    """Per path: its values, and its reason or None."""
+def _gathered(events: Iterable[tuple[Any, str, Any]]) -> Iterator[tuple[Any, list[Any], BadAudio | None]]:
+    """What `run_isolated` gives, per item: its values, and its reason or None."""
     values: list[Any] = []
-    for path, kind, value in events:
+    for item, kind, value in events:
         if kind == worker.PAYLOAD:
             values.append(value)
             continue
-        yield path, values, value if kind == worker.BAD else None
+        yield item, values, value if kind == worker.BAD else None
         values = []

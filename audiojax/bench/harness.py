@@ -99,14 +99,20 @@ def busy_seconds(stat: Path = Path("/proc/stat")) -> float:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
+def own_seconds() -> float:
+    """CPU seconds that this process has used, and its children that have ended and were waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
 def take_sample(function: Callable[[], Any], min_seconds: float = MIN_SECONDS) -> Sample:
-    """Times `function`, which must have finished its work when it returns; short ones are called until `min_seconds` have passed."""
-    machine, own, start = busy_seconds(), time.process_time(), time.perf_counter()
+    """Times `function`; short ones are called until `min_seconds` have passed. When it returns, its work is done and its children ended."""
+    machine, own, start = busy_seconds(), own_seconds(), time.perf_counter()
     calls = elapsed = 0
     while elapsed < min_seconds or calls == 0:
         function()
         calls, elapsed = calls + 1, time.perf_counter() - start
-    foreign = (busy_seconds() - machine) - (time.process_time() - own)
+    foreign = (busy_seconds() - machine) - (own_seconds() - own)
     return Sample(elapsed / calls, foreign if math.isnan(foreign) else max(0.0, foreign / elapsed))
 
 

@@ -21,8 +21,8 @@ COMMANDS = {
     "sweep": "train a grid of settings over several seeds and compare them",
     "weights": "list, look into and convert public checkpoints: CLAP, PANNs, BERT, T5, LLaMA, AudioLDM, ...",
     "towers": "train the small towers of SoundWorld that the papers start from, and measure them",
-    "data": "build the synthetic SoundWorld set, or write its listening sheet",
-    "bench": "time our kernels beside plain PyTorch on this machine",
+    "data": "look at a data set on disk, pack it for training, build the synthetic SoundWorld set or its listening sheet",
+    "bench": "time our kernels beside plain PyTorch, and packing beside plain loops, on this machine",
     "doctor": "show what is installed, which devices there are, and what is missing",
 }
 

@@ -1,4 +1,4 @@
-"""`audiojax bench`: our networks and kernels beside PyTorch on this machine, wins and losses alike, with compile time apart."""
+"""`audiojax bench`: our networks and kernels beside PyTorch, and packing beside plain loops, wins and losses alike."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -7,17 +7,18 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
-from audiojax.bench import pair_denoiser, towers
+from audiojax.bench import packing, pair_denoiser, towers
 from audiojax.bench.harness import MIN_QUIET, Row
 from audiojax.cli.parsing import file_named, nearest, whole_number
 from audiojax.errors import AudiojaxError, UsageError
 
-CASES = ("pair_denoiser", *towers.CASES)
+CASES = ("pair_denoiser", *towers.CASES, "packing")
 GROUPS = {"llama": tuple(name for name in towers.CASES if name.startswith("llama_"))}
 EXAMPLES = """
 audiojax bench                                        # all cases at published size, beside torch where it is installed
 audiojax bench unet bert --torch-forms channels_last bfloat16
 audiojax bench pair_denoiser --queries 500 --no-torch
+audiojax bench packing                                # audiojax data pack beside a loop over soundfile and soxr
 audiojax bench --json bench.json --allow-noise        # ratios also on a busy machine, marked as noisy
 audiojax bench --small --allow-noise                  # whether everything runs here, in a few minutes
 """
@@ -88,6 +89,8 @@ def measure(name: str, forms: Sequence[str], args: Namespace) -> list[Row]:
     def report(line: str) -> None:
         print(f"{name}: {line}", file=sys.stderr, flush=True)
 
+    if name == "packing":
+        return packing.run(small=args.small, samples=args.samples, allow_noise=args.allow_noise, report=report)
     if name == "pair_denoiser":
         asked = {key: getattr(args, key) for key in ("queries", "steps", "width", "torch_queries") if getattr(args, key) is not None}
         known, work = pair_denoiser.FORMS, partial(pair_denoiser.run, **(pair_denoiser.SMALL if args.small else {}) | asked)

@@ -2,7 +2,7 @@
 
 import argparse
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from audiojax.errors import UsageError
@@ -24,17 +24,21 @@ class Parser(argparse.ArgumentParser):
 
     def flags(self) -> set[str]:
         """Every flag of this parser and of its subcommands."""
-        found = set(self._option_string_actions)
+        return {flag for flag, _ in self._options()}
+
+    def _options(self) -> Iterator[tuple[str, argparse.Action]]:
+        yield from self._option_string_actions.items()
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                found.update(*(parser.flags() for parser in action.choices.values()))
-        return found
+                for parser in action.choices.values():
+                    yield from parser._options()
 
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> argparse.Namespace:
         """Parses; a flag that does not exist is reported before a required one that is missing, for it is usually the same."""
         known = self.flags()
+        ends = {"--", *(flag for flag, action in self._options() if action.nargs == argparse.REMAINDER)}
         for word in args:
-            if word == "--":
+            if word in ends:  # what follows is not for this parser
                 break
             flag = word.split("=", 1)[0]
             if flag.startswith("--") and flag not in known:

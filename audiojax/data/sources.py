@@ -19,6 +19,19 @@ FIELDS = ("audio", "sample_rate", "id", "captions", "scene")
 DERIVED = {"datastore": "train+unseen"}  # used where the split itself is not stored
 
 
+def schema() -> tfds.features.FeaturesDict:
+    """Features of every stored dataset that audiojax reads."""
+    return tfds.features.FeaturesDict(
+        {
+            "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding=tfds.features.Encoding.BYTES),
+            "sample_rate": tfds.features.Scalar(np.int32),
+            "id": tfds.features.Text(),
+            "captions": tfds.features.Sequence(tfds.features.Text()),
+            "scene": tfds.features.Text(),
+        }
+    )
+
+
 class StoredRecords:
     """One split (or several joined by "+") of a built dataset; holds paths and an index, reads each record when asked. Picklable."""
 
@@ -146,11 +159,11 @@ def find_dataset(data_dir: str | Path) -> Path:
     """The folder at or up to three levels below `data_dir` that holds the one built dataset."""
     root = Path(data_dir).expanduser()
     if not root.is_dir():
-        raise UsageError(f"{root}: no such folder; build one with `audiojax data soundworld`, or in the README's schema")
+        raise UsageError(f"{root}: no such folder; make one with `audiojax data pack` or `audiojax data soundworld`")
     paths = [path for depth in range(4) for path in root.glob("*/" * depth + "dataset_info.json")]
     found = sorted({path.parent for path in paths if "incomplete" not in path.parent.name})
     if not found:
-        raise UsageError(f"{root}: holds no built dataset; build one with `audiojax data soundworld`, or in the README's schema")
+        raise UsageError(f"{root}: holds no built dataset; make one with `audiojax data pack` or `audiojax data soundworld`")
     if len(found) > 1:
         raise UsageError(f"{root}: holds {len(found)} datasets; name one: {', '.join(str(path.relative_to(root)) for path in found[:6])}")
     return found[0]

@@ -134,3 +134,11 @@ class StatesTransform:
 def to_float(audio: Int16[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """int16 samples as float32 in [-1, 1)."""
     return np.asarray(audio).astype(np.float32) / np.float32(32768)
+
+
+def to_int16(samples: Float[np.ndarray, " n"]) -> Int16[np.ndarray, " n"]:
+    """Samples in [-1, 1) as int16, rounded; what lies beyond is clipped. Undoes `to_float` exactly."""
+    scaled = samples * np.float32(32768)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -32768, 32767, out=scaled)
+    return scaled.astype(np.int16)

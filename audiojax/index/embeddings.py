@@ -15,9 +15,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from jaxtyping import Float, Int
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from audiojax.audio import io, lengths
 from audiojax.audio.pool import window_files
@@ -25,6 +22,7 @@ from audiojax.audio.reasons import BadAudio, Reason, ReasonCounter
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown
 from audiojax.index.cache import Digests, Entry, bad_entry, read_entries, settings_folder, write_entries
+from audiojax.progress import counting_bar
 
 EmbedFn = Callable[[Float[np.ndarray, "b n"]], Float[np.ndarray, "b d"]]
 FLUSH_SECONDS = 20.0  # work that a kill may cost
@@ -147,7 +145,7 @@ def embed_folder(
     shards, decoder = settings_folder(cache, settings), f"libsndfile {soundfile.__libsndfile_version__}, {io.second_decoder()}"
     options = io.DecodeOptions(sample_rate=sample_rate)
     samples = round(seconds * sample_rate)
-    with _bar(progress) as bar:
+    with counting_bar("files", progress) as bar:
         digests, unread, digest_of = Digests.read(cache, Path(folder).expanduser()), {}, {}
         try:
             for path in bar.track(paths, description="reading"):
@@ -280,13 +278,3 @@ def _reason_of(error: OSError) -> Reason:
     if error.errno == errno.ENODEV:
         return Reason.NOT_A_FILE
     return Reason.MISSING if isinstance(error, FileNotFoundError) else Reason.UNREADABLE
-
-
-def _bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), _Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not shown)
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "")

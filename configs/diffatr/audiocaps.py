@@ -3,8 +3,9 @@
 Paper: arXiv 2409.10025; its tables could not be read, so no score is promised here. Defaults are those of the baseline family
 (XinhaoMei/audio-text_retrieval code) for phase 1 and of DiffusionRet's code for phase 2. 49,274 training clips with one caption each.
 
-  audiojax train --config configs/diffatr/audiocaps.py --workdir runs/audiocaps --config.data.dir=/data/audiocaps
-  audiojax train --config configs/diffatr/audiocaps.py --workdir runs/audiocaps --config.data.dir=/data/audiocaps \
+  audiojax data pack ~/data/audiocaps --out packed                       # the folder as it was downloaded -> packed/audiocaps
+  audiojax train --config configs/diffatr/audiocaps.py --workdir runs/audiocaps --config.data.dir=packed/audiocaps
+  audiojax train --config configs/diffatr/audiocaps.py --workdir runs/audiocaps --config.data.dir=packed/audiocaps \
       --config.init.audio=Cnn14_mAP=0.431.pth --config.init.text=google-bert/bert-base-uncased     # as the paper's family does
   audiojax train --config configs/diffatr/audiocaps.py:resnet38 ... --config.parallel=mesh --config.mesh="(1,8,1)"
 """

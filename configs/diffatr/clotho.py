@@ -3,7 +3,8 @@
 Paper: arXiv 2409.10025; its tables could not be read, so no score is promised here. 3,839 training clips; an epoch visits every
 (clip, caption) pair once.
 
-  audiojax train --config configs/diffatr/clotho.py --workdir runs/clotho --config.data.dir=/data/clotho
+  audiojax data pack ~/data/clotho --out packed                       # the folder as it was downloaded -> packed/clotho
+  audiojax train --config configs/diffatr/clotho.py --workdir runs/clotho --config.data.dir=packed/clotho
 """
 
 from ml_collections import ConfigDict

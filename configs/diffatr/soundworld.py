@@ -24,7 +24,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.phases = ("contrastive", "hybrid")
 
     config.data = ConfigDict()
-    config.data.source = "soundworld"  # soundworld: built once | memory: synthesised on demand | tfds: any data in the builder's schema
+    config.data.source = "soundworld"  # soundworld: built once | memory: synthesised on demand | tfds: what `audiojax data pack` wrote
     config.data.dir = ""  # "" = the user's data folder
     config.data.size = "base" if size == "base" else "mini"
     config.data.domain = "studio"

@@ -39,12 +39,18 @@ def test_busy_seconds_adds_what_is_not_idle(tmp_path):
 def test_foreign_time_is_the_machine_s_minus_our_own(monkeypatch):
     clocks = {"machine": iter([100.0, 103.0]), "own": iter([5.0, 7.5]), "wall": iter([0.0, 1.0, 2.0])}
     monkeypatch.setattr(harness, "busy_seconds", lambda: next(clocks["machine"]))
-    monkeypatch.setattr(harness.time, "process_time", lambda: next(clocks["own"]))
+    monkeypatch.setattr(harness, "own_seconds", lambda: next(clocks["own"]))
     monkeypatch.setattr(harness.time, "perf_counter", lambda: next(clocks["wall"]))
     calls = []
     sample = take_sample(lambda: calls.append(None), min_seconds=1.5)
     assert len(calls) == 2  # the first call took 1 s, less than the 1.5 s asked for
     assert sample == Sample(seconds=1.0, foreign_cores=pytest.approx(0.25))
+
+
+def test_ended_children_count_as_our_own():
+    before = harness.own_seconds()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"], check=True)
+    assert harness.own_seconds() - before > 0.25
 
 
 def test_a_busy_neighbour_is_seen():

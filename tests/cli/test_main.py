@@ -51,7 +51,7 @@ def test_every_command_shows_its_help_with_examples(audiojax, name):
         (["sweep", "--config", "c", "--workdir", "w", "--grid", "a=1", "--seeds", "0,x"], "must be whole numbers with commas between"),
         (["towers", "--size", "huge"], "invalid choice: 'huge'"),
         (["towers", "--only", "bert", "vggish"], "there is no such tower; there are clap, audiomae, beats, bert, t5, tagger"),
-        (["data"], "the following arguments are required: soundworld|listen"),
+        (["data"], "the following arguments are required: check|pack|soundworld|listen"),
         (["data", "soundworld", "--sise", "base"], "there is no flag --sise; did you mean '--size'?"),
         (["data", "listen", "--out", "x.html", "--size", "base"], "unrecognized arguments: --size base"),
         (["bench", "pair_denoizer"], "there is no bench 'pair_denoizer'; did you mean 'pair_denoiser'?"),

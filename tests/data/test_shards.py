@@ -1,11 +1,15 @@
 """Data sets written shard by shard: whole, readable by TFDS, and taken up again after an interruption."""
 
+import os
+import socket
+import subprocess
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from audiojax.data.shards import is_written, write_dataset
+from audiojax.data.shards import is_written, remove_abandoned, write_dataset
 from audiojax.errors import UsageError
 
 FEATURES = tfds.features.FeaturesDict(
@@ -57,6 +61,16 @@ def test_finished_shards_are_kept_after_an_interruption(tmp_path):
     write_dataset(*arguments, shard_items=3)
     assert asked == [0, 3, 3, 6]
     assert len(all_of(tmp_path / "d", "train")) == 7
+
+
+def test_files_of_ended_processes_go_and_those_of_running_ones_stay(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = [f".toy.{socket.gethostname()}.{process}" for process in (ended.pid, os.getpid())] + [f".toy.elsewhere.{ended.pid}"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    remove_abandoned(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

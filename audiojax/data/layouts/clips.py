@@ -11,7 +11,7 @@ class Sound:
 
     Attributes:
       path: the file; an archive or a table where `member` is set.
-      member: name in a tar, or "row/column" of a parquet file; "" = the file itself.
+      member: name in a tar, or "row/column" of a parquet file ("7/audio.bytes"); "" = the file itself.
       offset: byte of `path` at which a member of an uncompressed tar begins.
       size: bytes of the member; of a whole file, 0.
     """
@@ -27,9 +27,9 @@ class Clip:
     """One sound with its captions.
 
     Attributes:
-      id: unique in its data set.
+      id: unique in its split; the same id in two splits is an overlap.
       split: "train" | "val" | "test", or the name of another split on disk.
-      captions: cleaned by `clean_text`, none empty.
+      captions: cleaned by `clean_text`, none empty; () only where the layout has none.
       sound: its file.
       start: seconds of the file at which the clip begins.
       seconds: its length; None = to the end.
@@ -48,7 +48,9 @@ class Fault:
     """Something wrong with one item of a data set, which is left out.
 
     Attributes:
-      kind: "missing", "empty_caption", "duplicate_id" and so on: what faults are counted under.
+      kind: what faults are counted under. Of a clip: "missing", "ambiguous_sound", "unsafe_path", "empty_caption", "no_caption",
+        "duplicate_id", "duplicate_row"; of a record: "bad_row", "not_a_file"; of what holds many: "bad_list", "bad_archive",
+        "unreadable_folder".
       where: the file and line, row or member.
       detail: one line.
     """
@@ -70,6 +72,7 @@ class Dataset:
       clips: sorted by split and id.
       faults: of the lists and tables; the sounds themselves are judged when they are decoded.
       expected: split -> clips that the published set has; {} where nothing is published.
+      notes: nothing is wrong with these: a list in an old encoding, a copy of another list, sounds that no list names.
     """
 
     folder: Path
@@ -79,6 +82,7 @@ class Dataset:
     clips: tuple[Clip, ...]
     faults: tuple[Fault, ...] = ()
     expected: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[Fault, ...] = ()
 
     def splits(self) -> dict[str, tuple[Clip, ...]]:
         """Split -> its clips, in order."""

@@ -19,32 +19,19 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import tensorflow_datasets as tfds
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from audiojax.data.shards import is_written
 from audiojax.data.soundworld import draw, lexicon, scenes
 from audiojax.data.soundworld.source import SceneSource
+from audiojax.data.sources import schema
 from audiojax.errors import AudiojaxError, UsageError
+from audiojax.progress import counting_bar
 
 VERSION = "1.0.0"
 CHUNK = 24  # clips a worker makes at a time
 TEXT_BYTES = 4_096  # a clip's captions, truth and framing, generously
 STALE = 24 * 3600.0  # s after which an unfinished folder belongs to nobody
-
-
-def schema() -> tfds.features.FeaturesDict:
-    """Features of every stored dataset that audiojax reads."""
-    return tfds.features.FeaturesDict(
-        {
-            "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding=tfds.features.Encoding.BYTES),
-            "sample_rate": tfds.features.Scalar(np.int32),
-            "id": tfds.features.Text(),
-            "captions": tfds.features.Sequence(tfds.features.Text()),
-            "scene": tfds.features.Text(),
-        }
-    )
 
 
 @dataclasses.dataclass
@@ -82,9 +69,7 @@ class SoundWorld(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version(VERSION)
     code_path = None  # no checksums or citation files beside this module (and their look-up wants a package that TFDS does not ask for)
 
-    def __init__(
-        self, *, data_dir: str, config: WorldConfig, pool: Executor | None = None, advance: Callable[[str], None] = lambda split: None
-    ):
+    def __init__(self, *, data_dir: str, config: WorldConfig, pool: Executor | None = None, advance: Callable[[], None] = lambda: None):
         self._pool, self._advance = pool, advance
         super().__init__(data_dir=data_dir, config=config, version=VERSION, file_format="array_record")
 
@@ -97,7 +82,7 @@ class SoundWorld(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
         for index, record in enumerate(synthesise(self.builder_config.source(split), self._pool)):
-            self._advance(split)
+            self._advance()
             yield index, record
 
 
@@ -143,7 +128,7 @@ def build(
     root = Path(data_dir).expanduser().resolve()
     for candidate in (config, world_config(size, domain, seed, sample_rate, seconds, None)):
         folder = root / SoundWorld.name / candidate.name / VERSION
-        if (folder / "dataset_info.json").is_file():
+        if is_written(folder):
             return folder
     needed = bytes_needed(config)
     try:
@@ -157,9 +142,9 @@ def build(
         raise AudiojaxError(f"{root}: SoundWorld {config.name} needs {needed:,} bytes, {free:,} are free; make room or name another folder")
     _sweep(root / SoundWorld.name / config.name)
     clips = sum(len(config.source(split)) for split in config.splits)
-    with _bar(progress) as bar, _pool(workers, clips) as pool, tempfile.TemporaryDirectory() as nothing, _quiet():
-        task = bar.add_task(f"SoundWorld {config.name}", total=clips, split="")
-        builder = SoundWorld(data_dir=str(root), config=config, pool=pool, advance=lambda split: bar.update(task, advance=1, split=split))
+    with counting_bar("clips", progress) as bar, _pool(workers, clips) as pool, tempfile.TemporaryDirectory() as nothing, _quiet():
+        task = bar.add_task(f"SoundWorld {config.name}", total=clips)
+        builder = SoundWorld(data_dir=str(root), config=config, pool=pool, advance=lambda: bar.advance(task))
         try:
             builder.download_and_prepare(download_dir=nothing, file_format="array_record")
         except BrokenProcessPool:
@@ -167,7 +152,7 @@ def build(
                 "SoundWorld: a worker process ended early; guard your script with `if __name__ == '__main__':` or use workers=1"
             ) from None
         except FileExistsError:  # another process finished the same build first
-            if not (Path(builder.data_path) / "dataset_info.json").is_file():
+            if not is_written(builder.data_path):
                 raise
     return Path(builder.data_path)
 
@@ -205,8 +190,3 @@ def _sweep(folder: Path) -> None:
     for path in folder.glob("*incomplete*"):
         if path.is_dir() and time.time() - path.stat().st_mtime > STALE:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[split]}"))
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), disable=not shown)

@@ -1,0 +1,304 @@
+"""Recordings packed for training: decoded, mixed down, resampled, cut, and stored as ArrayRecord in the schema that `open_records` reads.
+
+The same list gives the same bytes, whatever packs it: one process or many, at one go or after a kill, here or on Beam. The unit is the
+shard: the clips of one are decoded, written beside its place and moved there, and a shard that is there is not made again. What decides
+the bytes is in the folder's name, so that shards of another list or another sample rate never meet.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from audiojax.audio import worker
+from audiojax.audio.pool import run_isolated
+from audiojax.audio.reasons import AudioFileError, Reason
+from audiojax.data import shards
+from audiojax.data.check import list_hash
+from audiojax.data.layouts.clips import Clip, Dataset
+from audiojax.data.layouts.decoding import decode_clip
+from audiojax.data.layouts.sounds import name_of
+from audiojax.data.recordings_beam import run_on_beam
+from audiojax.data.shards import Shard, open_shard
+from audiojax.data.sources import schema
+from audiojax.data.transforms import to_int16
+from audiojax.errors import AudiojaxError, UsageError
+from audiojax.files import shown, write_whole
+from audiojax.progress import counting_bar
+
+SAMPLE_RATE = 32_000  # Hz; what PANNs and with it the published configs take
+MAX_SECONDS = {"audiocaps": 10.0, "clotho": 30.0}  # the length that the set promises; a file may hold more
+SHARD_CLIPS = 128  # 80 MB of ten seconds each; a process writes one at a time
+TIMEOUT = 60.0  # s that a clip may take: enough for the longest on a busy machine, so that the same clips are left out everywhere
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a clip becomes a record.
+
+    Attributes:
+      sample_rate: Hz.
+      max_seconds: clips are cut there; None = not at all.
+    """
+
+    sample_rate: int
+    max_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard.
+
+    Attributes:
+      shard: the file.
+      clips: what it is made from, in order.
+      fatal: number of a clip -> (reason, detail), of those whose decoding kills a process or never ends.
+    """
+
+    shard: Shard
+    clips: tuple[Clip, ...]
+    fatal: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+
+    def __str__(self) -> str:  # by which the pool names it
+        return str(self.shard.path)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What goes where.
+
+    Attributes:
+      dataset, settings, shard_clips: what was asked for.
+      name: that TFDS knows the set by.
+      content: hash of the list.
+      folder: of the packed set.
+      tasks: its shards, written or not.
+    """
+
+    dataset: Dataset
+    settings: Settings
+    shard_clips: int
+    name: str
+    content: str
+    folder: Path
+    tasks: tuple[Task, ...]
+
+    @property
+    def listed(self) -> dict[str, int]:
+        """Split -> clips of its list."""
+        counts: dict[str, int] = {}
+        for task in self.tasks:
+            counts[task.shard.split] = counts.get(task.shard.split, 0) + len(task.clips)
+        return counts
+
+
+def pack(
+    dataset: Dataset,
+    out: str | os.PathLike,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    max_seconds: float | None = None,
+    workers: int | None = None,
+    beam_options: Sequence[str] | None = None,
+    progress: bool = True,
+    shard_clips: int = SHARD_CLIPS,
+) -> Path:
+    """The folder below `out` that holds the packed data set; made now, completed, or found there. `read_report` tells what is in it.
+
+    Args:
+      dataset: what `read_dataset` found.
+      out: a folder of data sets; TFDS calls it data_dir.
+      sample_rate: Hz of the stored clips.
+      max_seconds: longer clips are cut; None = at the length of the published set, if there is one; 0 = never.
+      workers: decoding processes; None = one per core.
+      beam_options: pack on Apache Beam with these pipeline options; `out` and the sounds must lie where its workers see them. None = here.
+      progress: show a bar on the terminal; on Beam there is none.
+      shard_clips: clips listed in a shard.
+
+    Raises:
+      UsageError: no clips, `out` cannot be written, or apache-beam is not installed.
+      AudiojaxError: of a split no clip can be used, or decoding processes cannot be started.
+    """
+    if max_seconds is None:
+        max_seconds = MAX_SECONDS.get(dataset.name)
+    plan = _plan(dataset, Path(out).expanduser(), Settings(sample_rate, max_seconds or None), shard_clips)
+    if shards.is_written(plan.folder):
+        return plan.folder
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{shown(plan.folder)}: cannot be written ({error.strerror}); choose another place") from error
+    shards.remove_abandoned(plan.folder)
+    missing = [task for task in plan.tasks if not (task.shard.path.is_file() and _note_path(task.shard).is_file())]
+    if beam_options is not None:
+        run_on_beam(partial(write_alone, settings=plan.settings), missing, beam_options)
+    else:
+        with counting_bar("clips", progress) as bar:
+            line = bar.add_task(plan.name, total=_count(plan.tasks), completed=_count(plan.tasks) - _count(missing))
+            write_tasks(missing, plan.settings, workers or os.cpu_count() or 1, lambda clips: bar.advance(line, clips))
+    return _finish(plan)
+
+
+def read_report(folder: str | os.PathLike) -> dict[str, Any]:
+    """What a packed folder was made from and what was left out: {"splits": {name: {"listed": n, "packed": n}}, "left_out": [...], ...}.
+
+    Its "list_hash" is that of `audiojax data check`, of the packed clips.
+    """
+    return json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))
+
+
+def set_name(dataset: Dataset) -> str:
+    """The name that TFDS knows the packed set by: that of a published set, or of a plain folder."""
+    if dataset.name != "folder":
+        return dataset.name
+    name = re.sub(r"\W+", "_", dataset.folder.resolve().name.lower(), flags=re.ASCII).strip("_")
+    return name if re.match("[a-z]", name) else "folder"
+
+
+def config_name(version: str, settings: Settings, content: str, shard_clips: int = SHARD_CLIPS) -> str:
+    """The folder's name, another one for other bytes: "v2.1-32000hz-30s-5ac09d31"."""
+    cut = "" if settings.max_seconds is None else f"{settings.max_seconds:g}s"
+    decided = hashlib.sha256(f"{content} {settings} {shard_clips}".encode()).hexdigest()[:8]
+    return "-".join(filter(None, (version, f"{settings.sample_rate}hz", cut, decided)))
+
+
+def content_hash(dataset: Dataset) -> str:
+    """SHA-256 of the clips in their order: ids, splits, captions, and the places and sizes of their sounds below the folder."""
+    digest = hashlib.sha256()
+    for clip in dataset.clips:
+        sound = clip.sound
+        size = sound.size
+        if not sound.member:
+            with contextlib.suppress(OSError):  # decoding will name it
+                size = sound.path.stat().st_size
+        place = (os.path.relpath(sound.path, dataset.folder), sound.member, sound.offset, size)
+        digest.update(json.dumps((clip.id, clip.split, clip.captions, place, clip.start, clip.seconds)).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _plan(dataset: Dataset, out: Path, settings: Settings, shard_clips: int) -> _Plan:
+    splits: dict[str, tuple[Clip, ...]] = {}
+    for split, clips in dataset.splits().items():
+        if _split_name(split) in splits:
+            raise UsageError(f"{shown(dataset.folder)}: two splits would be called '{_split_name(split)}'; rename one of them")
+        splits[_split_name(split)] = clips
+    if not splits:
+        raise UsageError(f"{shown(dataset.folder)}: no clips to pack; `audiojax data check` names what is wrong with its lists")
+    name, content = set_name(dataset), content_hash(dataset)
+    folder = out / name / config_name(dataset.version, settings, content, shard_clips) / shards.VERSION
+    planned = shards.plan_shards(folder, name, {split: len(clips) for split, clips in splits.items()}, shard_clips)
+    tasks = tuple(Task(shard, splits[shard.split][shard.start : shard.stop]) for shard in planned)
+    return _Plan(dataset, settings, shard_clips, name, content, folder, tasks)
+
+
+def _split_name(split: str) -> str:
+    """The split as a part of file names."""
+    return re.sub(r"\W+", "_", split)
+
+
+def _count(tasks: Iterable[Task]) -> int:
+    return sum(len(task.clips) for task in tasks)
+
+
+def write_tasks(tasks: Sequence[Task], settings: Settings, workers: int, advance: Callable[[int], None] = lambda clips: None) -> None:
+    """Writes the shards of `tasks`, each in one child process; `advance` is told how many clips are done, or have to be done again.
+
+    Where a clip kills its child or hangs, its shard is written again without it.
+    """
+    while tasks:
+        again, done = [], 0
+        with contextlib.closing(run_isolated(partial(_write, settings=settings), tasks, workers=workers, timeout=TIMEOUT)) as events:
+            for task, kind, value in events:
+                if kind == worker.PAYLOAD:
+                    done += 1
+                    advance(1)
+                    continue
+                if kind == worker.BAD:
+                    if value.reason not in (Reason.CRASHED_DECODER, Reason.TIMEOUT) or done == len(task.clips):
+                        raise AudiojaxError(value.detail.removeprefix("UsageError: "))  # the child could not write
+                    again.append(replace(task, fatal={**task.fatal, done: (str(value.reason), value.detail)}))
+                    advance(-done)
+                done = 0
+        tasks = again
+
+
+def write_alone(task: Task, settings: Settings) -> None:
+    """Writes one shard, in one child process."""
+    write_tasks([task], settings, workers=1)
+
+
+def _write(task: Task, *, settings: Settings) -> Iterator[None]:
+    """Writes a shard, and beside it, before it gets its place, what it leaves out; yields when a clip is done."""
+    left_out = []
+    with open_shard(task.shard.path, schema()) as write:
+        for number, clip in enumerate(task.clips):
+            try:
+                if number in task.fatal:
+                    raise AudioFileError(name_of(clip.sound), *task.fatal[number])
+                audio = to_int16(decode_clip(clip, settings.sample_rate, settings.max_seconds).samples)
+            except Exception as error:  # decoders raise what they like
+                bad = worker.why_not(error, name_of(clip.sound))
+                place = {"split": clip.split, "id": clip.id, "sound": shown(name_of(clip.sound))}
+                left_out.append(place | {"reason": str(bad.reason), "detail": bad.detail})
+            else:
+                texts = {"id": clip.id, "captions": list(clip.captions), "scene": ""}
+                write({"audio": audio, "sample_rate": settings.sample_rate} | texts)
+            yield
+        write_whole(_note_path(task.shard), json.dumps(left_out))
+
+
+def _note_path(shard: Shard) -> Path:
+    return shard.path.with_name(f".{shard.path.name}.left_out.json")
+
+
+def _finish(plan: _Plan) -> Path:
+    """Makes the folder of shards a data set, and returns it."""
+    report = _report(plan)
+    path = write_whole(plan.folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    _refuse_empty(report, path)
+    facts = {key: report[key] for key in ("name", "version", "layout", "list_hash", "content", "sample_rate", "max_seconds")}
+    title = " ".join(filter(None, (plan.dataset.name, plan.dataset.version)))
+    description = f"{title}, packed by audiojax; {REPORT} names the clips that were left out."
+    settings = {"shard_items": plan.shard_clips, "description": description, "metadata": facts}
+    shards.describe(plan.folder, plan.name, schema(), plan.listed, **settings)
+    for task in plan.tasks:
+        _note_path(task.shard).unlink(missing_ok=True)
+    shards.remove_abandoned(plan.folder)
+    return plan.folder
+
+
+def _report(plan: _Plan) -> dict[str, Any]:
+    dataset, packed = plan.dataset, dict.fromkeys(plan.listed, 0)
+    for task in plan.tasks:
+        packed[task.shard.split] += shards.count_items(task.shard.path)
+    left_out = [entry for task in plan.tasks for entry in json.loads(_note_path(task.shard).read_text(encoding="utf-8"))]
+    gone = {(entry["split"], entry["id"]) for entry in left_out}
+    return {
+        "name": dataset.name,
+        "version": dataset.version,
+        "layout": dataset.layout,
+        "folder": shown(dataset.folder),
+        "list_hash": list_hash(clip for clip in dataset.clips if (clip.split, clip.id) not in gone),
+        "content": plan.content,
+        "sample_rate": plan.settings.sample_rate,
+        "max_seconds": plan.settings.max_seconds,
+        "splits": {split: {"listed": listed, "packed": packed[split]} for split, listed in plan.listed.items()},
+        "left_out": left_out,
+        "faults": [{"kind": fault.kind, "where": fault.where, "detail": fault.detail} for fault in dataset.faults],
+    }
+
+
+def _refuse_empty(report: dict[str, Any], path: Path) -> None:
+    for split, counts in report["splits"].items():
+        if counts["packed"]:
+            continue
+        first = next(entry for entry in report["left_out"] if _split_name(entry["split"]) == split)
+        why = f"the first: {first['sound']}: {first['reason']}" + (f" ({first['detail']})" if first["detail"] else "")
+        raise AudiojaxError(f"{split}: none of its {counts['listed']} clips can be used, {why}\nAll are named in {shown(path)}")
