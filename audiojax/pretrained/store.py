@@ -85,11 +85,11 @@ def convert(
     target = new_folder(folder)
     inner, inner_part = parts.folder_of(Path(path).expanduser(), part)
     with open_weights(inner) as weights:
-        checkpoint, prefix = parts.select(inner, inner_part, look_at(inner, weights), weights)
+        checkpoint, names = parts.select(inner, inner_part, look_at(inner, weights), weights)
         plan = draw(find_kind(inner, checkpoint), checkpoint, jnp.float32, jnp.dtype(param_dtype), options)
         need = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(plan.variables))
         check_disk(target, need)
-        params, report = read(plan, weights, prefix, lambda _, array: np.array(array))
+        params, report = read(plan, weights, names, lambda _, array: np.array(array))
         extra = {key: value for key, value in checkpoint.extra.items() if _is_small(value)}
         shapes = {name: list(shape) for name, shape in checkpoint.shapes.items()}
         named = source or shown(Path(path).expanduser().absolute())
