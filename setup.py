@@ -27,7 +27,7 @@ EXTRAS = {
     "tpu": ["jax[tpu]"],
     "m4a": ["av>=14"],
     "viewer": ["tensorboard>=2.19"],
-    "mteb": ["mteb>=2.26", "datasets>=4"],
+    "mteb": ["mteb[audio]>=2.26"],
 }
 
 setup(
