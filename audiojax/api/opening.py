@@ -25,7 +25,7 @@ def final_folder(path: str | os.PathLike) -> Path:
     for folder in (path / "final", path):
         if (folder / "card.json").is_file():
             return folder
-    if (path / "config.json").is_file() and (path / "tokenizer").is_dir():
+    if (path / "config.json").is_file():
         raise UsageError(f"{path}: the run is not finished; `audiojax train` with the same --config and --workdir goes on")
     raise UsageError(f"{path}: holds no audiojax model (neither final/ nor card.json)")
 
