@@ -28,6 +28,7 @@ EXTRAS = {
     "m4a": ["av>=14"],
     "beam": ["apache-beam>=2.70"],
     "viewer": ["tensorboard>=2.19"],
+    "mteb": ["mteb[audio]>=2.26"],
 }
 
 setup(

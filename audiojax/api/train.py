@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
-from audiojax.api.opening import final_folder
+from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.start import Start, start_of
 from audiojax.api.states import stored_states
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
@@ -28,7 +28,8 @@ from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole
 from audiojax.papers import PAPERS
 from audiojax.papers.task import Encoders, Paper, Task
-from audiojax.pretrained.store import export_public
+from audiojax.pretrained import store
+from audiojax.pretrained.publish import publish_converted, publish_tower
 from audiojax.report.pictures import spectrogram_pixels
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer import distributed
@@ -116,15 +117,16 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
     """Copies the finished model of a run into a folder of its own, which `audiojax.load` opens.
 
     Args:
-      format: "orbax", or "safetensors" for a folder that `audiojax weights convert` wrote: the names and shapes of its public layout.
+      format: "orbax"; or "safetensors" for the names and shapes of a public layout, of a folder that `audiojax weights convert` wrote or of
+        a tower that `audiojax towers` trained: BERT, T5 and CLAP for transformers, the others as their authors' files.
 
     Raises:
-      UsageError: no finished run, another format, or `out` holds something already.
+      UsageError: no finished run, one that has no public layout, another format, or `out` holds something already.
     """
     if format not in ("orbax", "safetensors"):
         raise UsageError(f"--format {format}: takes orbax or safetensors")
     if format == "safetensors":
-        return export_public(workdir, out)
+        return publish_converted(workdir, out) if store.is_converted(workdir) else _publish_run(final_folder(workdir), out)
     out = Path(out).expanduser()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: holds something already; --out takes a new or empty folder")
@@ -182,6 +184,14 @@ def claim(workdir: Path, config: ConfigDict, tokenizer: Tokenizer) -> None:
         partial.rename(folder)
     if not (workdir / "config.json").is_file():
         write_whole(workdir / "config.json", config_to_json(config))
+
+
+def _publish_run(folder: Path, out: str | os.PathLike) -> Path:
+    """The tower of a finished run in its public layout."""
+    tower, config = open_tower_run(folder), to_dict(config_from_json((folder / "config.json").read_text(encoding="utf-8")))
+    name = config["model"]["tower"]
+    texts = (Tokenizer.load(folder / "tokenizer"), config["data"]["max_tokens"]) if name in ("clap", "bert", "t5") else (None, 0)
+    return publish_tower(tower, {"tagger": "panns"}.get(name, name), out, *texts)
 
 
 def _phase(config: Mapping[str, Any], name: str) -> Phase:

@@ -43,7 +43,7 @@ def load_pretrained(
     Args:
       name: a folder or file in a public layout, a folder that `audiojax weights convert` wrote, or a name on the Hugging Face hub, which is
         looked for in the local hub cache.
-      part: which model of a pipeline: "unet", "vae", "vocoder" or "text_encoder" of AudioLDM.
+      part: which model of a pipeline: "unet", "vae", "vocoder" or "text_encoder" of AudioLDM; "unet_ema" where its .ckpt keeps averages.
       dtype: of the computation: "float32", "bfloat16" or "float16".
       param_dtype: of the weights; `dtype` by default.
       sharding: of every weight, or a mesh with the axes data, fsdp and tensor, on which the family's rules lay them out; by default all are
@@ -133,12 +133,12 @@ def inspect(name: str | os.PathLike, *, part: str | None = None, digest: bool = 
         raise UsageError(f"{shown(given)}: is converted already; its card.json says what it is")
     path, inner_part = folder_of(given, part)
     with open_weights(path) as weights:
-        checkpoint, prefix = select(path, inner_part, look_at(path, weights), weights)
+        checkpoint, names = select(path, inner_part, look_at(path, weights), weights)
         found = draw(find_kind(path, checkpoint), checkpoint, jnp.float32, jnp.float32, options)
         _, report = plan(checkpoint.shapes, found.variables, found.kind.family(found.config))
         dtypes = weights.dtypes()
-        tensors = {prefix + key: (shape, str(dtypes[prefix + key])) for key, shape in checkpoint.shapes.items()}
-        ignored = tuple(prefix + key for key in report.ignored)
+        tensors = {names[key]: (shape, str(dtypes[names[key]])) for key, shape in checkpoint.shapes.items()}
+        ignored = tuple(names[key] for key in report.ignored)
         facts = (weights.source, weights.format, found.name, found.config, report.parameters, tensors, ignored, licence_of(name, path))
         return Found(*facts, weights.digest() if digest else None)
 

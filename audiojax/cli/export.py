@@ -7,15 +7,18 @@ from audiojax.files import shown
 EXAMPLES = """
 audiojax export --workdir runs/diffatr --out models/diffatr
 audiojax search "rain on a roof" --audio ~/sounds --model models/diffatr
-audiojax export --workdir models/clap --out clap_for_torch --format safetensors    # a converted tower in its public layout
+audiojax export --workdir runs/towers/clap --out clap_for_torch --format safetensors    # a tower in its public layout
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run, or of a converted tower")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run, or of a converted tower (safetensors)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not hold anything yet")
     parser.add_argument(
-        "--format", default="orbax", choices=("orbax", "safetensors"), help="how parameters are stored (default: %(default)s)"
+        "--format",
+        default="orbax",
+        choices=("orbax", "safetensors"),
+        help="safetensors: the public layout of a tower (default: %(default)s)",
     )
 
 

@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     convert.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub")
     for command in (show, convert):
         command.add_argument("name", metavar="NAME", help="a folder, a file, or a name on the Hugging Face hub")
-        command.add_argument("--part", metavar="PART", help="of a pipeline: unet, vae, vocoder or text_encoder")
+        command.add_argument("--part", metavar="PART", help="of a pipeline: unet, vae, vocoder or text_encoder; unet_ema of a .ckpt")
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of this kind of checkpoint")
 
 

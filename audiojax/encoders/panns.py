@@ -58,6 +58,11 @@ class PannsConfig:
         """Features of the clip vector."""
         return self.channels[-1]
 
+    @property
+    def layers(self) -> int:
+        """Stages and residual blocks."""
+        return len(self.channels) + sum(self.depths)
+
 
 _RESNET38 = PannsConfig(arch="resnet38", channels=(64, 64, 128, 256, 512, 2048), depths=(3, 4, 6, 3))
 PRESETS = {

@@ -7,12 +7,11 @@ Layers are unrolled, each with its own parameters: on CPU decoding is twice as f
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Bool, Float, Int
@@ -22,7 +21,7 @@ from audiojax.nn.lora import Lora, dense
 from audiojax.nn.mlp import Mlp
 from audiojax.nn.norm import RmsNorm
 from audiojax.nn.rope import RopeScaling, rope_frequencies, rope_table, rotate
-from audiojax.typing import Array, Params
+from audiojax.typing import Array
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,6 @@ class LlamaAttention(nn.Module):
 
     config: LlamaConfig
     lora: Lora | None = None
-    fused: bool = False
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
@@ -125,12 +123,8 @@ class LlamaAttention(nn.Module):
         c = self.config
         if c.heads % c.kv_heads:
             raise ValueError(f"{c.heads} heads cannot share {c.kv_heads} heads of keys and values")
-        counts = (c.heads, c.kv_heads, c.kv_heads)
-        if self.fused:
-            y = self._heads(x, sum(counts), "qkv", train)
-            q, k, v = jnp.split(y, (c.heads, c.heads + c.kv_heads), axis=2)
-        else:
-            q, k, v = (self._heads(x, n, name, train) for n, name in zip(counts, ("query", "key", "value"), strict=True))
+        counts = {"query": c.heads, "key": c.kv_heads, "value": c.kv_heads}
+        q, k, v = (self._heads(x, count, name, train) for name, count in counts.items())
         q, (k, v) = rotate(q, table), (jnp.swapaxes(part, 1, 2) for part in (rotate(k, table), v))  # k, v: [b, kv_heads, time, features]
         if stored is not None:
             k, v = (lax.dynamic_update_slice(old, new, (0, 0, slot, 0)) for old, new in zip(stored, (k, v), strict=True))
@@ -152,7 +146,6 @@ class LlamaLayer(nn.Module):
 
     config: LlamaConfig
     lora: Lora | None = None
-    fused: bool = False
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
@@ -169,7 +162,7 @@ class LlamaLayer(nn.Module):
     ) -> tuple[Float[Array, "b l d"], tuple[Array, Array]]:
         """The refined states, and the keys and values that `LlamaAttention` returns."""
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        adapted = {"lora": self.lora, "fused": self.fused, **types}
+        adapted = {"lora": self.lora, **types}
         mixed = LlamaAttention(c, name="attention", **adapted)
         feed_forward = Mlp(
             c.hidden, c.width, activation=jax.nn.silu, gated=True, use_bias=c.mlp_bias, kernel_init=NORMAL_002, name="mlp", **adapted
@@ -184,19 +177,17 @@ class Llama(nn.Module):
 
     Attributes:
       lora: adapters beside the weights; None for the model as it is.
-      fused: whether the parameters are those of `fuse`.
     """
 
     config: LlamaConfig = LlamaConfig()
     lora: Lora | None = None
-    fused: bool = False
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
     def setup(self):
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
         self.word = nn.Embed(c.vocab_size, c.width, embedding_init=NORMAL_002, param_dtype=self.param_dtype)
-        self.layer = [LlamaLayer(c, self.lora, self.fused, **types) for _ in range(c.layers)]
+        self.layer = [LlamaLayer(c, self.lora, **types) for _ in range(c.layers)]
         self.norm = RmsNorm(c.norm_eps, **types)
         if not c.tie_embeddings:
             wide = {"preferred_element_type": jnp.float32}
@@ -265,23 +256,3 @@ class Llama(nn.Module):
         if not self.config.tie_embeddings:
             return self.head(x)
         return jnp.einsum("...d,vd->...v", x, self.word.embedding.astype(self.dtype), preferred_element_type=jnp.float32)
-
-
-def fuse(module: Llama, params: Params) -> tuple[Llama, dict[str, Any]]:
-    """The same network with queries, keys and values as one map, and gate and up as one: fewer, larger products to decode with.
-
-    The fused kernels are copies. On a mesh keep the plain form: the parts of a fused kernel do not fall on shards.
-
-    Raises:
-      ValueError: the module has adapters; merge them first.
-    """
-    if module.lora is not None:
-        raise ValueError("adapters must be merged (nn.lora.merge_lora) before the maps they adapt are fused")
-    flat = traverse_util.flatten_dict(dict(params))
-    made = dict(flat)
-    for path in flat:
-        for name, parts in (("qkv", ("query", "key", "value")), ("gate_up", ("gate", "up"))):
-            if path[-2] == parts[0]:
-                leaves = [made.pop((*path[:-2], part, path[-1])) for part in parts]
-                made[(*path[:-2], name, path[-1])] = jnp.concatenate(leaves, axis=-1)
-    return module.clone(fused=True), traverse_util.unflatten_dict(made)

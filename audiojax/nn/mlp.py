@@ -28,7 +28,6 @@ class Mlp(nn.Module):
       dropout: after the activation, rng stream "dropout".
       down_dtype: computes the last linear map and is what it returns; `dtype` by default.
       lora: adapters of "gate", "up" and "down", whichever it targets.
-      fused: whether "gate" and "up" are one map "gate_up", a form of the parameters for decoding.
     """
 
     hidden: int
@@ -42,16 +41,12 @@ class Mlp(nn.Module):
     param_dtype: jnp.dtype = jnp.float32
     down_dtype: jnp.dtype | None = None
     lora: Lora | None = None
-    fused: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], *, train: bool) -> Float[Array, "*b d"]:
         """Maps the last axis."""
-        if self.fused:
-            gate, up = jnp.split(self._dense(2 * self.hidden, "gate_up", self.dtype, train)(x), 2, axis=-1)
-        else:
-            gate = self._dense(self.hidden, "gate", self.dtype, train)(x) if self.gated else None
-            up = self._dense(self.hidden, "up", self.dtype, train)(x)
+        gate = self._dense(self.hidden, "gate", self.dtype, train)(x) if self.gated else None
+        up = self._dense(self.hidden, "up", self.dtype, train)(x)
         x = self.activation(up) if gate is None else self.activation(gate) * up
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return self._dense(self.width, "down", self.dtype if self.down_dtype is None else self.down_dtype, train)(x)

@@ -10,7 +10,7 @@ import numpy as np
 
 from audiojax.encoders.audiomae import AudioMae, AudioMaeConfig
 from audiojax.errors import UsageError
-from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes
+from audiojax.pretrained.kinds import OWN, Checkpoint, Kind, Public, Shapes, size
 from audiojax.pretrained.rules import Family, Row, renamed
 from audiojax.towers.spectrogram import AudioMaeTower
 
@@ -42,12 +42,12 @@ def family(config: AudioMaeConfig) -> Family:
     return Family("AudioMAE", ROWS, ignore=DECODER, renames=PREFIXES)
 
 
-def config_of(checkpoint: Checkpoint, *, heads: int | None = None, bands: int = BANDS) -> AudioMaeConfig:
-    """Sizes of a tower from the shapes of its tensors, which tell all but two of them.
+def config_of(checkpoint: Checkpoint, *, heads: int | None = None, bands: int | None = None) -> AudioMaeConfig:
+    """Sizes of a tower from the shapes of its tensors, which tell all but three of them: `publish` writes those beside the tensors.
 
     Args:
       heads: attention heads; one for 64 features by default.
-      bands: patches along frequency.
+      bands: patches along frequency; 8 by default.
 
     Raises:
       UsageError: the tensors that tell the sizes are missing or are no vision transformer's, or the options do not go with them.
@@ -60,7 +60,10 @@ def config_of(checkpoint: Checkpoint, *, heads: int | None = None, bands: int = 
         classes = shapes["head.weight"][0] if "head.weight" in shapes else 0
     except (KeyError, ValueError, IndexError) as error:
         raise UsageError("no weights of AudioMAE: patch_embed.proj, pos_embed, blocks.0.mlp.fc1 or head are not as there") from error
-    heads = width // HEAD_WIDTH if heads is None else heads
+    own = checkpoint.own
+    if heads is None:
+        heads = size(own, "heads") if "heads" in own else width // HEAD_WIDTH
+    bands = size(own, "bands", BANDS) if bands is None else bands
     if heads < 1 or patch < 1 or width % heads or hidden % width:
         raise UsageError(
             f"{heads} heads do not go with width {width}, patches of {patch} and {hidden} features in a block; say how many it has (heads=)"
@@ -75,6 +78,7 @@ def config_of(checkpoint: Checkpoint, *, heads: int | None = None, bands: int = 
         layers=sum(bool(re.fullmatch(r"blocks\.\d+\.norm1\.weight", name)) for name in shapes),
         heads=heads,
         mlp_ratio=hidden // width,
+        blocks=size(own, "blocks", AudioMaeConfig.blocks),
         clip_norm="fc_norm.weight" in shapes,
         classes=classes,
     )
@@ -90,6 +94,20 @@ def one_clip(config: AudioMaeConfig) -> tuple[np.ndarray]:
     return (np.zeros((1, config.frames, config.mels), np.float32),)
 
 
+def publish(tower: AudioMaeTower) -> Public:
+    """A bare file, with what its tensors do not tell."""
+    config = tower.config
+    return Public(tower, extra={OWN: {"heads": config.heads, "bands": config.grid[1], "blocks": config.blocks}})
+
+
 KIND = Kind(
-    config_of, AudioMae, family, one_clip, types=("audiomae",), recognise=recognise, options=("heads", "bands"), tower=AudioMaeTower
+    config_of,
+    AudioMae,
+    family,
+    one_clip,
+    types=("audiomae",),
+    recognise=recognise,
+    options=("heads", "bands"),
+    tower=AudioMaeTower,
+    publish=publish,
 )

@@ -8,7 +8,7 @@ import numpy as np
 from audiojax.encoders.beats import PRESETS, Beats, BeatsConfig
 from audiojax.errors import UsageError
 from audiojax.pretrained import kinds
-from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes
+from audiojax.pretrained.kinds import OWN, Checkpoint, Kind, Public, Shapes
 from audiojax.pretrained.rules import Family, Row
 from audiojax.towers.spectrogram import BeatsTower
 
@@ -63,6 +63,7 @@ def config_of(checkpoint: Checkpoint) -> BeatsConfig:
     kinds.expect(facts, where="cfg", **FORM)
     buckets = size("num_buckets", base.buckets, least=4)
     return BeatsConfig(
+        mels=kinds.size(checkpoint.own, "mels", base.mels),
         patch=size("input_patch_size", base.patch),
         embed=size("embed_dim", base.embed),
         width=size("encoder_embed_dim", base.width),
@@ -87,4 +88,25 @@ def one_patch(config: BeatsConfig) -> tuple[np.ndarray]:
     return (np.zeros((1, config.patch, config.mels), np.float32),)
 
 
-KIND = Kind(config_of, Beats, family, one_patch, recognise=recognise, tower=BeatsTower)
+def publish(tower: BeatsTower) -> Public:
+    """A bare file with the authors' settings, and the number of mel bins, which they have no name for."""
+    config = tower.config
+    facts = {
+        **FORM,
+        "input_patch_size": config.patch,
+        "embed_dim": config.embed,
+        "encoder_embed_dim": config.width,
+        "encoder_layers": config.layers,
+        "encoder_attention_heads": config.heads,
+        "encoder_ffn_embed_dim": config.hidden,
+        "conv_pos": config.kernel,
+        "conv_pos_groups": config.groups,
+        "num_buckets": config.buckets,
+        "max_distance": config.max_distance,
+        "finetuned_model": config.classes > 0,
+        "predictor_class": config.classes,
+    }
+    return Public(tower, extra={"cfg": facts, OWN: {"mels": config.mels}})
+
+
+KIND = Kind(config_of, Beats, family, one_patch, recognise=recognise, tower=BeatsTower, publish=publish)

@@ -1,9 +1,11 @@
 """BERT and RoBERTa in the layout of transformers (`bert-base-uncased`, `roberta-base`: model.safetensors or pytorch_model.bin)."""
 
+from typing import Any
+
 import numpy as np
 
 from audiojax.encoders.bert import BertConfig, BertEncoder
-from audiojax.pretrained.kinds import Checkpoint, Kind, expect, number, size
+from audiojax.pretrained.kinds import Checkpoint, Kind, Public, expect, number, size
 from audiojax.pretrained.rules import Family, Row
 from audiojax.towers.text import TextTower
 
@@ -71,9 +73,34 @@ def config_of(checkpoint: Checkpoint) -> BertConfig:
     )
 
 
+def facts_of(config: BertConfig) -> dict[str, Any]:
+    """config.json of an encoder, without its architecture: the inverse of `config_of`."""
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.hidden,
+        "max_position_embeddings": config.max_positions,
+        "type_vocab_size": config.segments,
+        "pad_token_id": config.padding_id or 0,
+        "layer_norm_eps": config.norm_eps,
+        "hidden_act": "gelu",
+        "position_embedding_type": "absolute",
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.attention_dropout,
+    }
+
+
+def publish(tower: TextTower) -> Public:
+    """A BertModel or RobertaModel."""
+    name, model = ("bert", "BertModel") if tower.config.padding_id is None else ("roberta", "RobertaModel")
+    return Public(tower, {"model_type": name, "architectures": [model], **facts_of(tower.config)})
+
+
 def one_token(_: object) -> tuple[np.ndarray, np.ndarray]:
     """Ids and mask that initialise a text tower."""
     return np.zeros((1, 1), np.int32), np.ones((1, 1), bool)
 
 
-KIND = Kind(config_of, BertEncoder, family, one_token, types=("bert", "roberta"), tower=TextTower)
+KIND = Kind(config_of, BertEncoder, family, one_token, types=("bert", "roberta"), tower=TextTower, publish=publish)

@@ -1,7 +1,7 @@
 """CLAP in the layout of transformers: ClapModel (`laion/clap-htsat-*`, `laion/larger_clap_*`) and the text half alone (AudioLDM's folders).
 
 config.json is sparse in the published folders: what it leaves out is as the classes of transformers have it. preprocessor_config.json says
-how the log-mels are made, and the tokenizer lies beside it.
+how the log-mels are made, and the tokenizer lies beside it. The way back, for towers of our own, is in `clap_publish`.
 """
 
 import json
@@ -17,7 +17,8 @@ from audiojax.encoders.htsat import HtsatConfig
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.pretrained import bert
-from audiojax.pretrained.kinds import Checkpoint, Kind, expect, number, size, sizes
+from audiojax.pretrained.clap_publish import PREPROCESSOR, publish
+from audiojax.pretrained.kinds import Checkpoint, Kind, expect, number, overridden, section, size, sizes
 from audiojax.pretrained.rules import Family, Row, below
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.clap import ClapTextTower, ClapTower
@@ -58,7 +59,6 @@ ROWS = (
     *below("text/", "", TEXT_ROWS),
     Row(r"(logit_scale_[at])", r"\1"),
 )
-PREPROCESSOR = "preprocessor_config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 MAX_IMAGE, MAX_SIDE, MAX_WINDOW = 4096, 256, 32  # far beyond any HTSAT: pixels, tokens, tokens
 BUFFERS = (r".*\.num_batches_tracked", r".*\.relative_position_index", r".*\.position_ids", r".*\.token_type_ids")
@@ -82,7 +82,9 @@ def text_family(config: ClapTextConfig) -> Family:
 def config_of(checkpoint: Checkpoint) -> ClapConfig:
     """Sizes of a ClapModel; `audio_config.depths` decides how many blocks there are."""
     facts = checkpoint.facts
-    audio = audio_config_of(section(facts, "audio_config"), size(preprocessor(checkpoint), "sampling_rate", 48_000, where=PREPROCESSOR))
+    rate = size(preprocessor(checkpoint), "sampling_rate", 48_000, where=PREPROCESSOR)
+    rate = size(section(checkpoint.own, "mel"), "sample_rate", rate)
+    audio = audio_config_of(section(facts, "audio_config"), rate)
     text = text_encoder_of(section(facts, "text_config"))
     scale = number(facts, "logit_scale_init_value", 1 / 0.07)
     if scale <= 0:
@@ -172,14 +174,6 @@ def side(facts: Mapping[str, Any], key: str) -> int:
     return size({key: pair}, key)
 
 
-def section(facts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A nested table of config.json; empty where it is left out. UsageError where it is something else."""
-    found = facts.get(key) or {}
-    if not isinstance(found, dict):
-        raise UsageError(f"config.json: {key} is {found!a:.80}, and a table is needed")
-    return found
-
-
 def preprocessor(checkpoint: Checkpoint) -> Mapping[str, Any]:
     """Settings of the feature extractor: preprocessor_config.json, or a part of processor_config.json; empty where there is neither.
 
@@ -204,7 +198,7 @@ def preprocessor(checkpoint: Checkpoint) -> Mapping[str, Any]:
 
 
 def front_end_of(checkpoint: Checkpoint, config: ClapConfig) -> ClapFrontEnd:
-    """How log-mels are made for a checkpoint: as preprocessor_config.json says, or as published where there is none.
+    """How log-mels are made for a checkpoint: as preprocessor_config.json or `publish` says, or as published where neither does.
 
     Truncation "rand_trunc" goes with the Slaney bank, "fusion" with the HTK bank. What the file leaves out is as in ClapFeatureExtractor.
 
@@ -234,16 +228,19 @@ def front_end_of(checkpoint: Checkpoint, config: ClapConfig) -> ClapFrontEnd:
             f_max=number(facts, "frequency_max", 14_000, where=PREPROCESSOR),
             filter_bank="htk" if fusion else "slaney",
         )
-        front_end = ClapFrontEnd(mel, rate * whole("max_length_s", 10), fusion)
+        mel = overridden(mel, section(checkpoint.own, "mel"), "config.json")
+        front_end = ClapFrontEnd(mel, size(checkpoint.own, "samples", rate * whole("max_length_s", 10)), fusion)
     except ValueError as error:
         raise UsageError(f"{PREPROCESSOR}: {error}") from error
+    if mel.n_mels != config.audio.mels:
+        raise UsageError(f"config.json: log-mels of {mel.n_mels} bands, and this tower takes {config.audio.mels}")
     if front_end.frames > config.audio.frames:
         raise UsageError(f"{PREPROCESSOR}: clips of {front_end.frames} frames, and this tower takes {config.audio.frames} at most")
     return front_end
 
 
 def fields(checkpoint: Checkpoint, config: ClapConfig) -> dict[str, Any]:
-    """Front end and tokenizer of a `ClapTower`; the tokenizer is None where the folder has none.
+    """Front end, tokenizer and length of texts of a `ClapTower`; the tokenizer is None where the folder has none.
 
     Raises:
       UsageError: a tokenizer that cannot be read, or whose vocabulary is larger than the word table.
@@ -254,7 +251,8 @@ def fields(checkpoint: Checkpoint, config: ClapConfig) -> dict[str, Any]:
         if tokenizer.vocab_size > config.text.vocab_size:
             words = f"{tokenizer.vocab_size} entries, and the model has {config.text.vocab_size}"
             raise UsageError(f"{shown(checkpoint.folder)}: the tokenizer has {words}: they do not belong together")
-    return {"front_end": front_end_of(checkpoint, config), "tokenizer": tokenizer}
+    length = size(checkpoint.own, "max_tokens", ClapTower.max_tokens)
+    return {"front_end": front_end_of(checkpoint, config), "tokenizer": tokenizer, "max_tokens": length}
 
 
 def example(config: ClapConfig) -> tuple[np.ndarray, ...]:
@@ -264,5 +262,5 @@ def example(config: ClapConfig) -> tuple[np.ndarray, ...]:
     return mel, *bert.one_token(config), np.ones(1, bool)
 
 
-KIND = Kind(config_of, Clap, family, example, types=("clap",), tower=ClapTower, fields=fields)
+KIND = Kind(config_of, Clap, family, example, types=("clap",), tower=ClapTower, fields=fields, publish=publish)
 TEXT_KIND = Kind(text_config_of, ClapText, text_family, bert.one_token, types=("clap_text_model",), tower=ClapTextTower)

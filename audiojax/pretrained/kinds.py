@@ -5,9 +5,9 @@ names another place that they come from, for the errors.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import flax.linen as nn
 
@@ -18,7 +18,10 @@ from audiojax.towers.base import Tower
 
 MAX_SIZE = 1_000_000  # of a vocabulary, the largest of all
 
+OWN = "audiojax"  # table of config.json, or of a file's metadata, with what a public layout has no words for
+
 Shapes = Mapping[str, tuple[int, ...]]
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,28 @@ class Checkpoint:
     shapes: Shapes
     extra: Mapping[str, Any]
 
+    @property
+    def own(self) -> Mapping[str, Any]:
+        """What `Kind.publish` added to the public layout, in checkpoints that audiojax wrote. UsageError where it is no table."""
+        return section(self.facts or self.extra, OWN)
+
+
+@dataclass(frozen=True)
+class Public:
+    """A tower as its public layout has it, but for the names and shapes of the tensors.
+
+    Attributes:
+      tower: whose variables and config are written.
+      facts: config.json; empty where the layout is a bare file.
+      extra: plain values beside the tensors of a bare file.
+      files: name -> JSON of what else lies in the folder.
+    """
+
+    tower: Tower
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -53,6 +78,7 @@ class Kind:
       tower: the class of the result.
       rules: where its parameters lie on a mesh, see `audiojax.partition`.
       fields: checkpoint, config -> what that class takes beyond the fields of `Tower`: a tokenizer, a front end.
+      publish: the inverse of `config` and `fields`, for towers that audiojax trains.
     """
 
     config: Callable[..., Any]
@@ -65,6 +91,7 @@ class Kind:
     tower: type[Tower] = Tower
     rules: Rules = ()
     fields: Callable[[Checkpoint, Any], Mapping[str, Any]] | None = None
+    publish: Callable[[Any], Public] | None = None
 
 
 def size(facts: Mapping[str, Any], key: str, default: int | None = None, least: int = 1, where: str = "config.json") -> int:
@@ -104,3 +131,47 @@ def expect(facts: Mapping[str, Any], where: str = "config.json", **values: Any) 
     for key, value in values.items():
         if facts.get(key, value) != value:
             raise UsageError(f"{where}: {key} is {facts[key]!a:.80}, and this tower has {value!a} alone")
+
+
+def section(facts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A nested table of config.json; empty where it is left out. UsageError where it is something else."""
+    found = facts.get(key) or {}
+    if not isinstance(found, dict):
+        raise UsageError(f"config.json: {key} is {found!a:.80}, and a table is needed")
+    return found
+
+
+def differences(settings: Any, template: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not as in the template, as JSON has them."""
+    ours, theirs = asdict(settings), asdict(template)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in ours.items() if value != theirs[key]}
+
+
+def overridden(template: Settings, facts: Mapping[str, Any], where: str) -> Settings:
+    """The template with the fields that a table names: the inverse of `differences`.
+
+    Raises:
+      UsageError: a field that the template lacks, a value that cannot stand in its place, or values that do not go together.
+    """
+    types, found = {entry.name: entry.type for entry in fields(template)}, {}
+    for key, value in facts.items():
+        found[key] = tuple(value) if isinstance(value, list) else value
+        if key not in types or not _fits(found[key], getattr(template, key), types[key]):
+            raise UsageError(f"{where}: {key!a:.40} is {value!a:.80}, which cannot be read")
+    try:
+        return replace(template, **found)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _fits(value: Any, old: Any, annotation: Any) -> bool:
+    """Whether a value may replace `old`: one of the words that the annotation lists, or numbers, of which whole ones are sizes."""
+    if get_origin(annotation) is Literal:
+        return value in get_args(annotation)
+    if isinstance(old, tuple):
+        return isinstance(value, tuple) and 0 < len(value) <= 100 and all(_fits(x, 1, int) for x in value)
+    if isinstance(old, bool):
+        return type(value) is bool
+    if isinstance(old, float):
+        return type(value) in (int, float) and abs(value) <= MAX_SIZE
+    return not isinstance(old, str) and type(value) is int and 1 <= value <= MAX_SIZE

@@ -85,7 +85,8 @@ def load_tower(
 
     Args:
       path: a folder with config.json and weights, or a bare file.
-      part: which model of a pipeline's folder ("unet", "vae", "vocoder", ...) or of AudioLDM's .ckpt, which hold several.
+      part: which model of a pipeline's folder ("unet", "vae", "vocoder", ...) or of AudioLDM's .ckpt, which hold several; of a .ckpt
+        "unet_ema" is the U-Net with the running averages of its weights.
       dtype: of the computation.
       param_dtype: of the parameters.
       sharding: of every parameter, or a mesh (see `Blueprint.sharding`); by default all lie on the first device.
@@ -97,9 +98,9 @@ def load_tower(
     """
     path, part = parts.folder_of(Path(path).expanduser(), part)
     with open_weights(path) as weights:
-        checkpoint, prefix = parts.select(path, part, look_at(path, weights), weights)
+        checkpoint, names = parts.select(path, part, look_at(path, weights), weights)
         plan = draw(find_kind(path, checkpoint), checkpoint, dtype, param_dtype, options)
-        params, report = read(plan, weights, prefix, placer(plan, sharding))
+        params, report = read(plan, weights, names, placer(plan, sharding))
         return plan.tower(params, report, weights.source, weights.digest())
 
 
@@ -128,12 +129,12 @@ def draw(name: str, checkpoint: Checkpoint, dtype: jnp.dtype, param_dtype: jnp.d
 
 
 def read(
-    plan: Blueprint, weights: WeightFile, prefix: str, place: Callable[[str, np.ndarray], Any]
+    plan: Blueprint, weights: WeightFile, names: Mapping[str, str], place: Callable[[str, np.ndarray], Any]
 ) -> tuple[Mapping[str, Any], rules.Report]:
     """The values of a blueprint, each placed as soon as it is read, and the report.
 
     Args:
-      prefix: before the names of this part in the file.
+      names: of this part -> in the file.
 
     Raises:
       ConversionError: the file does not fit.
@@ -145,8 +146,8 @@ def read(
         return placed
 
     family = plan.kind.family(plan.config)
-    params, report = rules.load(plan.checkpoint.shapes, lambda name: weights[prefix + name], plan.variables, family, put)
-    return params, replace(report, used={path: prefix + name for path, name in report.used.items()})
+    params, report = rules.load(plan.checkpoint.shapes, lambda name: weights[names[name]], plan.variables, family, put)
+    return params, replace(report, used={path: names[name] for path, name in report.used.items()})
 
 
 def placer(plan: Blueprint, sharding: Sharding | Mesh | None) -> Callable[[str, np.ndarray], Array]:

@@ -7,7 +7,7 @@ import numpy as np
 from audiojax.audio.spectral import PANNS_16K, PANNS_32K, MelConfig
 from audiojax.encoders.panns import PRESETS, Panns, PannsConfig
 from audiojax.errors import UsageError
-from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes
+from audiojax.pretrained.kinds import OWN, Checkpoint, Kind, Public, Shapes, differences, overridden, section
 from audiojax.pretrained.rules import Family, Row
 from audiojax.towers.panns import PannsTower
 
@@ -20,6 +20,8 @@ ROWS = (
 )
 FRONT_END = (r"spectrogram_extractor\..*", r"logmel_extractor\..*", r".*\.num_batches_tracked")  # we compute it, and the counters
 RATES = {513: "published_32k", 257: "published_16k"}  # rows of the mel matrix in the file -> preset
+WHERE = "metadata of the file"
+FRONT_ENDS = {16_000: PANNS_16K, 32_000: PANNS_32K}
 HEAD = (r"(fc1|fc_audioset)\..*",)
 
 
@@ -29,7 +31,9 @@ def family(config: PannsConfig) -> Family:
 
 
 def config_of(checkpoint: Checkpoint) -> PannsConfig:
-    """CNN14 or ResNet38 as published, told apart by the names of their tensors, with the tagging head that the files have.
+    """CNN14 or ResNet38, told apart by the names of their tensors, with the tagging head that the files have.
+
+    The sizes are the published ones, but for those that `publish` wrote beside the tensors.
 
     Both rates have the same shapes, but not the same spectrogram: 16 kHz files keep a mel matrix of 257 rows.
 
@@ -42,7 +46,11 @@ def config_of(checkpoint: Checkpoint) -> PannsConfig:
     if mel[0] not in RATES:
         raise UsageError(f"PANNs: a mel matrix of {mel[0]} rows; there are {' and '.join(map(str, RATES))}, of 32 and 16 kHz")
     base = PRESETS[arch][RATES[mel[0]]]
-    return replace(base, head=any("fc_audioset" in name for name in shapes))
+    base = replace(base, head=any("fc_audioset" in name for name in shapes))
+    config = overridden(base, section(checkpoint.own, "config"), WHERE)
+    if config.sample_rate not in FRONT_ENDS:
+        raise UsageError(f"{WHERE}: sample_rate is {config.sample_rate}; there are {' and '.join(map(str, FRONT_ENDS))}")
+    return config
 
 
 def recognise(shapes: Shapes) -> bool:
@@ -56,8 +64,19 @@ def example(config: PannsConfig) -> tuple[np.ndarray]:
 
 
 def fields(checkpoint: Checkpoint, config: PannsConfig) -> dict[str, MelConfig]:
-    """The front end of the published weights of that rate."""
-    return {"mel": {16_000: PANNS_16K, 32_000: PANNS_32K}[config.sample_rate]}
+    """The front end of the published weights of that rate, with what `publish` wrote of another."""
+    mel = overridden(FRONT_ENDS[config.sample_rate], section(checkpoint.own, "mel"), WHERE)
+    if (mel.n_mels, mel.sample_rate) != (config.mels, config.sample_rate):
+        raise UsageError(f"{WHERE}: a log-mel of {mel.n_mels} bands at {mel.sample_rate} Hz, and the network takes {config.mels}")
+    return {"mel": mel}
 
 
-KIND = Kind(config_of, Panns, family, example, recognise=recognise, tower=PannsTower, fields=fields)
+def publish(tower: PannsTower) -> Public:
+    """A bare file, with the sizes and the front end where they are not the published ones."""
+    config = tower.config
+    base = replace(PRESETS[config.arch]["published_32k"], head=config.head)
+    own = {"config": differences(config, base), "mel": differences(tower.mel, FRONT_ENDS[config.sample_rate])}
+    return Public(tower, extra={OWN: own})
+
+
+KIND = Kind(config_of, Panns, family, example, recognise=recognise, tower=PannsTower, fields=fields, publish=publish)

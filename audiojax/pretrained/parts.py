@@ -16,6 +16,8 @@ PREFIXES = {
     "vocoder": "first_stage_model.vocoder.",
     "text_encoder": "cond_stage_model.model.",
 }
+AVERAGED = "unet_ema"  # the U-Net with the running averages of its weights, where training kept them beside the weights
+AVERAGES = "model_ema."  # before names of which "model." is left out and all dots are
 PIPELINE = "model_index.json"
 
 
@@ -31,24 +33,31 @@ def folder_of(path: Path, part: str | None) -> tuple[Path, str | None]:
     return path / part, None
 
 
-def select(path: Path, part: str | None, checkpoint: Checkpoint, weights: WeightFile) -> tuple[Checkpoint, str]:
-    """One part of a file by the names below its prefix, and that prefix; a file of one model as it is, and "".
+def select(path: Path, part: str | None, checkpoint: Checkpoint, weights: WeightFile) -> tuple[Checkpoint, dict[str, str]]:
+    """(one part of a file, its names without the part's prefix, each with the name in the file); a file of one model is that part.
 
     Raises:
-      UsageError: a file of several models without a `part`, or without this one; a `part` of what has none.
+      UsageError: a file of several models without a `part`, or without this one; a `part` of what has none; averages that lack a weight.
     """
     shapes = checkpoint.shapes
     found = [part for part, prefix in PREFIXES.items() if any(name.startswith(prefix) for name in shapes)]
     if not found:
         if part is not None:
             raise UsageError(f"{shown(path)} holds one model: leave out part={part!a:.80}")
-        return checkpoint, ""
-    _check(path, part, found)
-    prefix, extra = PREFIXES[part], dict(checkpoint.extra)
+        return checkpoint, {name: name for name in shapes}
+    averaged = [AVERAGED] if "unet" in found and any(name.startswith(AVERAGES) for name in shapes) else []
+    _check(path, part, found + averaged)
+    prefix, extra = PREFIXES["unet" if part == AVERAGED else part], dict(checkpoint.extra)
     if shapes.get("scale_factor") == () and math.isfinite(factor := float(weights["scale_factor"])):
         extra["scale_factor"] = factor
-    below = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    return replace(checkpoint, facts={}, shapes=below, extra=extra), prefix
+    names = {name.removeprefix(prefix): name for name in shapes if name.startswith(prefix)}
+    if part == AVERAGED:
+        names = {name: AVERAGES + original.removeprefix("model.").replace(".", "") for name, original in names.items()}
+    if missing := [name for name in names.values() if name not in shapes]:
+        raise UsageError(
+            f"{shown(path)}: {len(missing)} weights of the U-Net have no average, such as {missing[0]!a:.120}; take part='unet'"
+        )
+    return replace(checkpoint, facts={}, shapes={name: shapes[original] for name, original in names.items()}, extra=extra), names
 
 
 def _listed(file: Path) -> list[str]:

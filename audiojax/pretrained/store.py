@@ -1,4 +1,4 @@
-"""A converted checkpoint as a folder of our own, and the way back: what `audiojax weights convert` and `audiojax export` write.
+"""A converted checkpoint as a folder of our own: what `audiojax weights convert` writes.
 
 <folder>/weights/    Orbax: the variables of the module
 <folder>/files/      config.json, tokenizer and front-end settings as they lay beside the source
@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
-from safetensors.numpy import save_file
 
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown
@@ -85,11 +84,11 @@ def convert(
     target = new_folder(folder)
     inner, inner_part = parts.folder_of(Path(path).expanduser(), part)
     with open_weights(inner) as weights:
-        checkpoint, prefix = parts.select(inner, inner_part, look_at(inner, weights), weights)
+        checkpoint, names = parts.select(inner, inner_part, look_at(inner, weights), weights)
         plan = draw(find_kind(inner, checkpoint), checkpoint, jnp.float32, jnp.dtype(param_dtype), options)
         need = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(plan.variables))
         check_disk(target, need)
-        params, report = read(plan, weights, prefix, lambda _, array: np.array(array))
+        params, report = read(plan, weights, names, lambda _, array: np.array(array))
         extra = {key: value for key, value in checkpoint.extra.items() if _is_small(value)}
         shapes = {name: list(shape) for name, shape in checkpoint.shapes.items()}
         named = source or shown(Path(path).expanduser().absolute())
@@ -149,33 +148,6 @@ def open_converted(
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise AudiojaxError(f"{shown(folder / 'weights')} cannot be read: {reason}") from error
     return plan.tower(params, rules.Report(**card.report), Path(card.source), card.sha256)
-
-
-def export_public(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
-    """Writes a converted tower in its public layout: the names and shapes of the source, as safetensors. Loading it again is the identity.
-
-    Raises:
-      UsageError: `folder` is not one that `convert` wrote, or `out` holds something already.
-      AudiojaxError: damaged, or too little disk.
-    """
-    target = new_folder(out)
-    card = read_card(Path(folder).expanduser().absolute())
-    tower = open_converted(folder, param_dtype=jnp.dtype(card.dtype))
-    state = rules.export(jax.tree.map(np.asarray, tower.params), KINDS[card.tower].family(tower.config))
-    check_disk(target, sum(array.nbytes for array in state.values()))
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        shutil.copytree(Path(folder).expanduser() / "files", partial)
-        name = "diffusion_pytorch_model.safetensors" if "_class_name" in card.facts else "model.safetensors"
-        metadata = {"format": "pt", "licence": card.licence or "", "source": card.source}
-        metadata |= {key: json.dumps(value) for key, value in card.extra.items() if key not in metadata}
-        save_file(state, partial / name, metadata)
-        os.replace(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return target
 
 
 def read_card(folder: Path) -> Card:

@@ -3,7 +3,7 @@
 from audiojax.encoders.t5 import T5Config, T5Encoder
 from audiojax.errors import UsageError
 from audiojax.pretrained.bert import one_token
-from audiojax.pretrained.kinds import Checkpoint, Kind, number, size
+from audiojax.pretrained.kinds import Checkpoint, Kind, Public, number, size
 from audiojax.pretrained.rules import Family, Row
 from audiojax.towers.text import TextTower
 
@@ -53,4 +53,28 @@ def config_of(checkpoint: Checkpoint) -> T5Config:
     )
 
 
-KIND = Kind(config_of, T5Encoder, family, one_token, types=("t5",), tower=TextTower)
+def publish(tower: TextTower) -> Public:
+    """A T5EncoderModel."""
+    config = tower.config
+    facts = {
+        "model_type": "t5",
+        "architectures": ["T5EncoderModel"],
+        "vocab_size": config.vocab_size,
+        "d_model": config.width,
+        "num_layers": config.layers,
+        "num_heads": config.heads,
+        "d_kv": config.head_width,
+        "d_ff": config.hidden,
+        "feed_forward_proj": "gated-gelu" if config.gated else "relu",
+        "relative_attention_num_buckets": config.buckets,
+        "relative_attention_max_distance": config.max_distance,
+        "layer_norm_epsilon": config.norm_eps,
+        "dropout_rate": config.dropout,
+        "is_encoder_decoder": False,
+        "use_cache": False,
+        "pad_token_id": 0,
+    }
+    return Public(tower, facts)
+
+
+KIND = Kind(config_of, T5Encoder, family, one_token, types=("t5",), tower=TextTower, publish=publish)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from audiojax.errors import UsageError
+from audiojax.text.normalise import PUNCTUATION
 
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))  # their ids in every vocabulary that `Tokenizer.train` learns; words come after them
@@ -135,6 +136,18 @@ class Tokenizer:
     def save(self, folder: str | Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which `load` and transformers' AutoTokenizer open."""
         self.backend.save_pretrained(str(folder))
+
+    def save_cleaning(self, folder: str | Path, max_length: int) -> None:
+        """`save`, with the rule of `clean_caption` as a part of the tokenizer for those who call it alone; texts have `max_length`."""
+        from tokenizers import Regex, normalizers
+        from tokenizers import Tokenizer as Engine
+        from transformers import PreTrainedTokenizerFast  # BERT's own class would put its normaliser in the place of this one
+
+        engine = Engine.from_str(self.backend.backend_tokenizer.to_str())
+        cleaning = [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(PUNCTUATION.pattern), " ")]
+        engine.normalizer = normalizers.Sequence([*cleaning, *filter(None, [engine.normalizer])])
+        special = {key: str(token) for key, token in self.backend.special_tokens_map.items()}
+        PreTrainedTokenizerFast(tokenizer_object=engine, model_max_length=max_length, **special).save_pretrained(str(folder))
 
 
 def _bert_splitting() -> tuple[Any, Any]:

@@ -115,6 +115,8 @@ def test_export_opens_like_the_run(run, tmp_path):
     np.testing.assert_array_equal(one.embed_text(["rain"]), other.embed_text(["rain"]))
     with pytest.raises(UsageError, match="new or empty folder"):
         audiojax.export(run, out)
+    with pytest.raises(UsageError, match="holds a 'diffatr' model; a tower that `audiojax towers` trained is needed"):
+        audiojax.export(run, tmp_path / "public", format="safetensors")
 
 
 @pytest.mark.slow

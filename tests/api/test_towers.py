@@ -73,6 +73,17 @@ def test_finished_towers_are_kept(text_tower):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_a_tower_goes_out_in_its_public_layout(text_tower, tmp_path):
+    run = text_tower[0] / "bert"
+    out = audiojax.export(run, tmp_path / "bert", format="safetensors")
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    back = audiojax.load_pretrained(out, progress=False)
+    jax.tree.map(np.testing.assert_array_equal, dict(back.params), dict(audiojax.load(run).params))
+    assert Tokenizer.load(out).rows(["Rain, falls."]) == Tokenizer.load(run / "tokenizer").rows(["rain falls"])
+    with pytest.raises(UsageError, match="holds something already"):
+        audiojax.export(run, out, format="safetensors")
+
+
 def test_what_does_not_search_says_so(text_tower):
     folder, _ = text_tower
     with pytest.raises(UsageError, match="TextTower, which does not search; DiffATR and CLAP do"):
@@ -147,6 +158,15 @@ def test_every_other_tower(small_towers, tmp_path):
     assert words(*tokenizer.encode(["rain falls"], 8)).shape == (1, 8, 8)
     assert words.config.vocab_size > tokenizer.vocab_size
     assert len({audiojax.load(tmp_path / name).digest for name in ("beats", "tagger")}) == 2
+
+    public = {name: audiojax.export(tmp_path / name, tmp_path / "public" / name, format="safetensors") for name in dict.fromkeys(names)}
+    for name, ours in (("audiomae", mae), ("beats", tags), ("tagger", tagger)):
+        for want, got in zip(*(jax.tree.leaves(tower(CLIPS)) for tower in (ours, audiojax.load_pretrained(public[name]))), strict=True):
+            np.testing.assert_array_equal(got, want)
+    again = load_finder(public["clap"]).tower
+    np.testing.assert_array_equal(again.embed_audio(CLIPS, 16_000), audio)
+    np.testing.assert_allclose(again.embed_text(["Rain falls.", "rain falls"]), text, atol=1e-6)
+    assert audiojax.load_pretrained(public["t5"]).config.vocab_size == words.config.vocab_size
 
 
 def test_misuse(tmp_path):

@@ -1,4 +1,4 @@
-"""LLaMA: published sizes, transformers' outputs from a golden file, and what padding, batch, cache, mesh and fusion must not change."""
+"""LLaMA: published sizes, transformers' outputs from a golden file, and what padding, batch, cache and mesh must not change."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +10,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from audiojax.models.decoding import Decoding
-from audiojax.models.llama import PARTITION_RULES, PRESETS, Llama, LlamaConfig, fuse
+from audiojax.models.llama import PARTITION_RULES, PRESETS, Llama, LlamaConfig
 from audiojax.models.llama_generation import generate, put_prefix
-from audiojax.nn.lora import Lora
 from audiojax.nn.rope import RopeScaling
 from audiojax.partition import param_spec, unmatched_rules
 from audiojax.trainer.layout import make_layout
@@ -137,18 +136,12 @@ def test_the_cache_gives_what_the_whole_sequence_gives(name):
     np.testing.assert_allclose(stepped[:, 1:], whole[:, 7:], atol=1e-5)
 
 
-def test_fused_maps_are_the_same_network_and_jit_equals_no_jit():
+def test_jit_equals_no_jit():
     module = Llama(replace(NARROW["biased"], layers=1))
     ids, mask = token_batch(2, 6, 50)
     variables = filled_variables(module, ids, mask)
-    fused, params = fuse(module, variables["params"])
-    assert set(params["layer_0"]["attention"]) == {"qkv", "out"}
-    shapes = jax.eval_shape(lambda: fused.init(jax.random.key(0), ids, mask, train=False))["params"]
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
     want = jax.jit(lambda v: module.apply(v, ids, mask, train=False))(variables)
-    np.testing.assert_allclose(fused.apply({"params": params}, ids, mask, train=False), want, atol=1e-5)
-    with pytest.raises(ValueError, match="must be merged"):
-        fuse(module.clone(lora=Lora()), variables["params"])
+    np.testing.assert_allclose(module.apply(variables, ids, mask, train=False), want, atol=1e-5)
 
 
 def test_gradients_are_finite_with_padding(model):

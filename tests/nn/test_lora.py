@@ -10,7 +10,6 @@ import pytest
 
 from audiojax.models.llama import PRESETS, Llama, LlamaConfig
 from audiojax.nn.lora import LORA, Lora, LoraDense, merge_lora
-from audiojax.nn.mlp import Mlp
 from audiojax.partition import flat_paths, merge_params, split_params
 from tests.encoders.filling import filled_variables, token_batch
 
@@ -83,12 +82,3 @@ def test_gradients_reach_the_adapter(adapted):
 
     gradients = jax.jit(jax.grad(loss))(trainable)
     assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients))
-
-
-def test_fused_gate_equals_two_maps():
-    x = np.random.RandomState(0).standard_normal((3, 5)).astype(np.float32)
-    module = Mlp(7, 4, activation=jax.nn.silu, gated=True)
-    params = filled_variables(module, x)["params"]
-    joined = {leaf: np.concatenate([params[name][leaf] for name in ("gate", "up")], axis=-1) for leaf in ("kernel", "bias")}
-    got = module.clone(fused=True).apply({"params": {"gate_up": joined, "down": params["down"]}}, x, train=False)
-    np.testing.assert_allclose(got, module.apply({"params": params}, x, train=False), atol=1e-5)

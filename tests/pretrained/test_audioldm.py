@@ -13,12 +13,14 @@ from audiojax.errors import UsageError
 from audiojax.models.hifigan import HifiGanConfig
 from audiojax.models.unet import UNet, UNetConfig
 from audiojax.models.vae import AutoencoderKl, VaeConfig
-from audiojax.pretrained import hifigan, parts, unet, vae
+from audiojax.pretrained import hifigan, laion_clap, parts, unet, vae
 from audiojax.pretrained.load import load_tower
 from audiojax.pretrained.rules import ConversionError, export
 from tests.encoders.filling import filled_variables, relative_error
+from tests.encoders.test_clap import PLAIN
 from tests.models.latent_facts import HIFIGANS, UNETS, VAE, hifigan_example, hifigan_facts, unet_facts, unet_inputs, vae_facts, vae_inputs
 from tests.pretrained import torch_layout
+from tests.pretrained.test_clap import filled, laion_state
 
 GROUPED = VaeConfig(channels=(32, 64), blocks=1, latent_channels=3)  # the authors' names do not tell the number of groups: 32
 WIDE = UNetConfig((32, 64), 1, (False, True), (None, 5, 7), 6, latent_channels=3)
@@ -222,22 +224,43 @@ def ckpt(tmp_path_factory):
     state |= {f"first_stage_model.{name}": array for name, array in authors_vae(states["vae"][2]).items()}
     vocoder = {name.replace("upsampler.", "ups."): array for name, array in states["vocoder"][2].items()}
     state |= {f"first_stage_model.vocoder.{name}": array for name, array in vocoder.items()}
-    state |= {"scale_factor": np.float32(0.25), "betas": np.zeros(10, np.float32), "model_ema.decay": np.float32(0.9999)}
-    state |= {"cond_stage_model.model.logit_scale_a": np.float32(1)}
-    path = tmp_path_factory.mktemp("ckpt") / "audioldm.ckpt"
+    averages = {f"model_ema.{name[6:].replace('.', '')}": array + 1 for name, array in state.items() if name.startswith("model.")}
+    state |= averages | {"scale_factor": np.float32(0.25), "betas": np.zeros(10, np.float32), "model_ema.decay": np.float32(0.9999)}
+    kept["text_encoder"] = filled(PLAIN)
+    state |= {name.replace("module.", "cond_stage_model.model."): array for name, array in laion_state(PLAIN, kept["text_encoder"]).items()}
+    return write_ckpt(tmp_path_factory.mktemp("ckpt") / "audioldm.ckpt", state), kept, state
+
+
+def write_ckpt(path, state):
     saved = {"global_step": 7, "state_dict": {name: torch_layout.tensor(array) for name, array in state.items()}}
     path.write_bytes(torch_layout.zip_file(saved))
-    return path, kept
+    return path
 
 
-def test_parts_of_a_ckpt(ckpt):
-    path, kept = ckpt
-    configs = {"unet": WIDE, "vae": replace(GROUPED, scaling_factor=0.25), "vocoder": VOCODER}
+def test_parts_of_a_ckpt(ckpt, monkeypatch):
+    path, kept, _ = ckpt
+    monkeypatch.setattr(laion_clap, "HEAD_WIDTH", 8)
+    clap = replace(PLAIN, text=replace(PLAIN.text, norm_eps=1e-5), audio=replace(PLAIN.audio, image=256, sample_rate=48_000))
+    configs = {"unet": WIDE, "vae": replace(GROUPED, scaling_factor=0.25), "vocoder": VOCODER, "text_encoder": clap}
     for name, variables in kept.items():
         tower = load_tower(path, part=name)
         assert tower.config == configs[name]
         assert all(used.startswith(parts.PREFIXES[name]) for used in tower.report.used.values())
         jax.tree.map(np.testing.assert_array_equal, dict(tower.params), variables)
+
+
+def test_averages_of_a_ckpt(ckpt, tmp_path):
+    path, kept, state = ckpt
+    tower = load_tower(path, part="unet_ema")
+    assert tower.config == WIDE
+    assert all(used.startswith("model_ema.diffusion_model") for used in tower.report.used.values())
+    jax.tree.map(lambda ours, plain: np.testing.assert_array_equal(ours, plain + 1), dict(tower.params), kept["unet"])
+    gone = next(name for name in state if name.startswith("model_ema.diffusion"))
+    with pytest.raises(UsageError, match="1 weights of the U-Net have no average, such as 'model_ema.diffusion_model"):
+        load_tower(write_ckpt(tmp_path / "a.ckpt", {name: array for name, array in state.items() if name != gone}), part="unet_ema")
+    bare = {name: array for name, array in state.items() if not name.startswith("model_ema.")}
+    with pytest.raises(UsageError, match="has no part 'unet_ema': choose part= from text_encoder, unet, vae, vocoder"):
+        load_tower(write_ckpt(tmp_path / "b.ckpt", bare), part="unet_ema")
 
 
 def test_a_vocoder_whose_weight_norm_is_still_there(tmp_path):
@@ -252,8 +275,8 @@ def test_a_vocoder_whose_weight_norm_is_still_there(tmp_path):
 
 
 def test_a_ckpt_wants_a_part(ckpt):
-    path, _ = ckpt
-    with pytest.raises(UsageError, match="audioldm.ckpt holds several models: choose part= from text_encoder, unet, vae, vocoder"):
+    path, *_ = ckpt
+    with pytest.raises(UsageError, match="holds several models: choose part= from text_encoder, unet, unet_ema, vae, vocoder"):
         load_tower(path)
     with pytest.raises(UsageError, match="has no part 'scheduler'"):
         load_tower(path, part="scheduler")

@@ -17,6 +17,7 @@ from audiojax.encoders.bert import BertConfig, BertEncoder
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.pretrained import beats, bert, store
 from audiojax.pretrained.load import load_tower
+from audiojax.pretrained.publish import publish_converted
 from audiojax.pretrained.rules import export
 from tests.encoders.filling import filled_variables, token_batch
 from tests.pretrained import torch_layout
@@ -64,7 +65,7 @@ def test_it_opens_on_a_mesh_and_in_half_precision(source, converted):
 
 
 def test_the_public_layout_comes_back(source, converted, tmp_path):
-    out = store.export_public(converted, tmp_path / "public")
+    out = publish_converted(converted, tmp_path / "public")
     ours, theirs = load_file(out / "model.safetensors"), load_file(source[0] / "model.safetensors")
     assert ours.keys() == theirs.keys()
     for name, array in theirs.items():
@@ -84,7 +85,7 @@ def test_a_bare_torch_file_keeps_its_settings(tmp_path):
     path.write_bytes(torch_layout.zip_file({"cfg": facts, "model": state}))
     first = load_tower(path)
     folder = store.convert(path, tmp_path / "beats")
-    for again in (store.open_converted(folder), load_tower(store.export_public(folder, tmp_path / "public"))):
+    for again in (store.open_converted(folder), load_tower(publish_converted(folder, tmp_path / "public"))):
         assert again.config == first.config
         jax.tree.map(np.testing.assert_array_equal, dict(again.params), dict(first.params))
 
@@ -93,7 +94,7 @@ def test_nothing_is_written_over_and_nothing_left_half_written(source, converted
     with pytest.raises(UsageError, match="holds something already"):
         store.convert(source[0], converted)
     with pytest.raises(UsageError, match="holds something already"):
-        store.export_public(converted, converted)
+        publish_converted(converted, converted)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     with pytest.raises(AudiojaxError, match="MiB are free; free some disk"):
         store.convert(source[0], tmp_path / "full" / "bert")

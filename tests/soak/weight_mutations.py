@@ -10,6 +10,7 @@ import argparse
 import collections
 import contextlib
 import json
+import os
 import re
 import resource
 import struct
@@ -27,7 +28,7 @@ from audiojax.pretrained.stored import WeightFileError
 from tests.pretrained.torch_layout import Call, legacy_file, legacy_of, parameter, pickled, tensor, zip_file, zip_of
 from tests.soak.audio_mutations import cut_out, flip_bits, insert, truncate, zero_fill
 
-HANG_SECONDS = 5.0
+HANG_SECONDS = 5.0  # of processor time, of this process and of the child that reads pickles: other work on the machine does not count
 MEMORY_BYTES = 500 * 2**20  # how much the process that opens may grow: headers of a few megabytes are parsed in it
 FORMATS = ["safetensors", "zip", "legacy"]
 HOSTILE_CALLS = [
@@ -216,7 +217,7 @@ def outcome_of(path: Path, values: dict[str, np.ndarray]) -> tuple[str, str]:
 
 
 def soak(folder: Path, count: int, seed: int = 0) -> tuple[dict[str, collections.Counter], collections.Counter, float]:
-    """Opens `count` damaged files; damage -> outcomes, reasons, and the longest time for one file in seconds."""
+    """Opens `count` damaged files; damage -> outcomes, reasons, and the most processor time that one file took, in seconds."""
     rng = np.random.default_rng(seed)
     marker = folder / "ran"
     table: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
@@ -227,9 +228,9 @@ def soak(folder: Path, count: int, seed: int = 0) -> tuple[dict[str, collections
         damage, form, content, values = mutation(number, rng, marker)
         path = folder / f"{number:05d}_{damage}.{form if form == 'safetensors' else 'pt'}"
         path.write_bytes(content)
-        began = time.monotonic()
+        began = sum(os.times()[:4])
         outcome, words = outcome_of(path, values)
-        slowest = max(slowest, time.monotonic() - began)
+        slowest = max(slowest, sum(os.times()[:4]) - began)
         assert not marker.exists(), f"{path} ran its payload"
         assert damage not in ("hostile_call", "zip_trick", "bad_header") or outcome == "refused", f"{path} was read"
         table[damage][outcome] += 1
@@ -255,7 +256,7 @@ def main() -> None:
         print(f"{row:16}" + "".join(f"{counts[name]:>10}" for name in columns))
     for words, number in reasons.most_common():
         print(f"{number:6d}  {words}")
-    print(f"{arguments.count} files in {time.monotonic() - began:.1f} s; the slowest took {slowest:.2f} s")
+    print(f"{arguments.count} files in {time.monotonic() - began:.1f} s; the slowest took {slowest:.2f} s of processor time")
     assert slowest < HANG_SECONDS, "a file held up the run"
 
 

@@ -1,0 +1,76 @@
+"""Towers in their public layouts, as safetensors: what `audiojax export --format safetensors` writes. Loading one again is the identity."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from audiojax.pretrained import rules, store
+from audiojax.pretrained.load import KINDS
+from audiojax.text.tokenizer import Tokenizer
+from audiojax.towers.base import Tower
+
+
+def publish_converted(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
+    """Writes a folder of `store.convert` in its public layout: the names, shapes and further files of its source.
+
+    Raises:
+      UsageError: `folder` is not one that `store.convert` wrote, or `out` holds something already.
+      AudiojaxError: damaged, or too little disk.
+    """
+    target, folder = store.new_folder(out), Path(folder).expanduser().absolute()
+    card = store.read_card(folder)
+    tower = store.open_converted(folder, param_dtype=jnp.dtype(card.dtype))
+    name = "diffusion_pytorch_model.safetensors" if "_class_name" in card.facts else "model.safetensors"
+    said = {"licence": card.licence or "", "source": card.source}
+    return _write(target, tower, card.tower, name, card.extra, lambda partial: shutil.copytree(folder / "files", partial), said)
+
+
+def publish_tower(tower: Tower, kind: str, out: str | os.PathLike, tokenizer: Tokenizer | None = None, max_tokens: int = 0) -> Path:
+    """Writes a tower that audiojax trained in the public layout of its kind, with a config that transformers reads where it has one.
+
+    Args:
+      kind: key of `KINDS`, one that can be published.
+      tokenizer: written beside the weights, with the cleaning of captions inside it.
+      max_tokens: of a text in training, said in the tokenizer's config.
+
+    Raises:
+      UsageError: `out` holds something already.
+      AudiojaxError: too little disk.
+    """
+    target, public = store.new_folder(out), KINDS[kind].publish(tower)
+
+    def fill(partial: Path) -> None:
+        partial.mkdir()
+        for name, facts in {**({"config.json": public.facts} if public.facts else {}), **public.files}.items():
+            (partial / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        if tokenizer is not None:
+            tokenizer.save_cleaning(partial, max_tokens)
+
+    return _write(target, public.tower, kind, "model.safetensors", public.extra, fill, {})
+
+
+def _write(
+    target: Path, tower: Tower, kind: str, name: str, extra: Mapping[str, Any], fill: Callable[[Path], Any], said: Mapping[str, str]
+) -> Path:
+    """Makes the folder with `fill` and puts the weights into it, whole or not at all; `said` are metadata that are no JSON."""
+    state = rules.export(jax.tree.map(np.asarray, tower.params), KINDS[kind].family(tower.config))
+    store.check_disk(target, sum(array.nbytes for array in state.values()))
+    metadata = {key: json.dumps(value) for key, value in extra.items()} | {"format": "pt", **said}
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        fill(partial)
+        save_file(state, partial / name, metadata)
+        os.replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target

@@ -1,0 +1,65 @@
+"""Towers of our own, written in public layouts: transformers opens them, and gives the same for the same texts and log-mels."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from audiojax.audio.spectral import log_mel
+from audiojax.pretrained.publish import publish_tower
+from audiojax.text.normalise import clean_caption
+from tests.encoders.filling import relative_error
+from tests.pretrained.test_publish import FRONT_ENDS, MODULES, clap_tower, tokenizer, tower_of  # noqa: F401  (a fixture)
+
+torch = pytest.importorskip("torch")
+from transformers import AutoProcessor, BertModel, ClapModel, RobertaModel, T5EncoderModel  # noqa: E402
+
+pytestmark = pytest.mark.parity
+TEXTS = ["A dog, barks: twice!", "an \u20ac unknown sign, then rain"]
+LENGTH = 12
+
+
+def tokens_of(folder):
+    """Ids and mask of TEXTS from the tokenizer in a folder."""
+    found = AutoTokenizer.from_pretrained(folder)(TEXTS, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+    return {key: found[key] for key in ("input_ids", "attention_mask")}
+
+
+def joint(output):
+    """Rows of the joint space at length 1, from what this transformers returns."""
+    rows = getattr(output, "pooler_output", output).numpy()
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("bert", BertModel), ("bert of roberta's", RobertaModel), ("t5", T5EncoderModel), ("t5 gated", T5EncoderModel)]
+)
+def test_text_towers(name, model, tokenizer, tmp_path):  # noqa: F811
+    kind = name.split()[0]
+    tower = tower_of(kind, MODULES[name])
+    out = publish_tower(tower, kind, tmp_path / "out", tokenizer, LENGTH)
+    tokens = tokens_of(out)
+    ids, mask = tokenizer.encode([clean_caption(text) for text in TEXTS], LENGTH)
+    np.testing.assert_array_equal(tokens["input_ids"], ids)
+    if "roberta" in name:
+        tokens["input_ids"] = torch.where(tokens["attention_mask"] == 1, tokens["input_ids"] + 2, 1)  # it counts from the padding id, 1
+    with torch.no_grad():
+        theirs = model.from_pretrained(out).eval()(**tokens).last_hidden_state.numpy()
+    ours = np.asarray(tower(tokens["input_ids"].numpy(), mask))
+    assert relative_error(ours[mask], theirs[mask]) < 1e-4
+
+
+def test_clap(tokenizer, tmp_path):  # noqa: F811
+    tower = clap_tower(FRONT_ENDS["plain"], tokenizer)
+    out = publish_tower(tower, "clap", tmp_path / "out", tokenizer, tower.max_tokens)
+    model, waveform = ClapModel.from_pretrained(out).eval(), np.random.default_rng(0).uniform(-0.3, 0.3, 8_000).astype(np.float32)
+    heard = AutoProcessor.from_pretrained(out)(audio=waveform, sampling_rate=8_000, return_tensors="pt")
+    mel = log_mel(jnp.asarray(waveform[None]), tower.front_end.mel)
+    assert relative_error(mel[:, None], heard["input_features"].numpy()) < 1e-4
+    with torch.no_grad():
+        audio = joint(model.get_audio_features(input_features=heard["input_features"], is_longer=heard["is_longer"]))
+        text = joint(model.get_text_features(**tokens_of(out)))
+    assert relative_error(tower.embed_audio(waveform, 8_000), audio) < 1e-4
+    assert relative_error(replace(tower, max_tokens=LENGTH).embed_text(TEXTS), text) < 1e-4
