@@ -1,8 +1,10 @@
 """Opening a finished model, and searching with it."""
 
 import os
+import sys
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,11 +14,13 @@ from jaxtyping import Float
 from audiojax.api.clap_search import ClapFinder, is_public
 from audiojax.api.data import clip_batches, make_transform
 from audiojax.api.opening import final_folder, model_digest, open_tower_run
-from audiojax.api.search import Searcher
+from audiojax.api.search import Reranker, Searcher
 from audiojax.api.weights import load_pretrained
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
+from audiojax.index.embeddings import read_windows
+from audiojax.index.search import Hit, Index
 from audiojax.papers import diffatr
 from audiojax.text.normalise import clean_query
 from audiojax.text.tokenizer import Tokenizer
@@ -42,7 +46,7 @@ def load(path: str | os.PathLike) -> "Finder | Tower":
     folder = final_folder(path)
     model = load_export(folder)
     if model.config.paper == "diffatr":
-        return Finder(model)
+        return Finder(model, source=_source(path))
     if model.config.paper == "towers":
         return open_tower_run(folder)
     raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
@@ -56,10 +60,28 @@ def load_finder(path: str | os.PathLike) -> Searcher:
     """
     model = load(path)
     if isinstance(model, ClapTower):
-        return ClapFinder(model)
+        return ClapFinder(model, source=_source(path))
     if not isinstance(model, Searcher):
         raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not search; DiffATR and CLAP do")
     return model
+
+
+def load_reranker(path: str | os.PathLike) -> Reranker:
+    """What `load` gives, ready to re-rank what another model has found.
+
+    Raises:
+      UsageError: as `load`, or the model does not re-rank.
+    """
+    model = load(path)
+    if not isinstance(model, Reranker):
+        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not re-rank; DiffATR does")
+    return model
+
+
+def _source(path: str | os.PathLike) -> str:
+    """A model's path as others find it too: a hub name as it is, a folder from the root."""
+    here = Path(path).expanduser()
+    return os.path.abspath(here) if here.exists() else str(path)
 
 
 class Finder(Searcher):
@@ -72,7 +94,7 @@ class Finder(Searcher):
       tokenizer: of the text tower.
     """
 
-    def __init__(self, model: Exported):
+    def __init__(self, model: Exported, source: str = ""):
         self.config, self.card = to_dict(model.config), model.card
         self._layout = make_layout("pmap")
         self.params, self.model_state = jax.device_put((model.params, model.model_state), self._layout.replicated)
@@ -80,9 +102,9 @@ class Finder(Searcher):
         self.settings = diffatr.make_settings(self.config, self.tokenizer.vocab_size)
         self.transform = make_transform(self.config["data"], self.tokenizer)
         self.fusion = {name: diffatr.Fusion(**values) for name, values in self.config["inference"]["fusion"].items()}
-        super().__init__(
-            self.config["data"]["sample_rate"], self.transform.lengths[-1], self.config["data"]["padding"], self._layout.mesh.size
-        )
+        data, devices = self.config["data"], self._layout.mesh.size
+        super().__init__(data["sample_rate"], self.transform.lengths[-1], data["padding"], devices, source)
+        self.rerank_best = self.settings.inference["top_m"] or sys.maxsize
         self._config_text = config_to_json(model.config)
 
     @cached_property
@@ -108,10 +130,16 @@ class Finder(Searcher):
         predict = wrap_predict(self._layout, task.predict)
         return predict_all(self._layout, predict, self.params, self.model_state, clip_batches(source, self.transform, batch_size))
 
-    def scores(self, text: Float[np.ndarray, "1 d"], audio: Float[np.ndarray, "a d"]) -> tuple[np.ndarray, np.ndarray]:
-        """(cosine, fused score) of every window for one query."""
-        found = diffatr.search_text(self.settings, self.params, text, audio, jax.random.key(self.config["seed"]))
-        return np.asarray(found.similarity)[0], diffatr.fuse(found, self.fusion["t2a"])[0]
+    def rerank(self, query: str, hits: Sequence[Hit], index: Index) -> Float[np.ndarray, " m"]:
+        """Cosine of query and windows, fused with their joint distribution; those that another model indexed are read from their files."""
+        if index.settings.model_id == self.model_id:
+            audio = index.vectors([hit.row for hit in hits])
+        else:
+            window = {"sample_rate": self.sample_rate, "samples": self.samples, "padding": self.padding}
+            audio = self.embed_audio(read_windows({hit.path: hit.start for hit in hits}, **window))
+        key = jax.random.key(self.config["seed"])
+        found = diffatr.search_text(self.settings, self.params, self.embed_text([query]), audio, key, top_m=len(hits))
+        return diffatr.fuse(found, self.fusion["t2a"])[0]
 
     @cached_property
     def _encode_text(self) -> Any:

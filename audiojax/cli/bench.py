@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
-from audiojax.bench import pair_denoiser, towers
+from audiojax.bench import index, pair_denoiser, towers
 from audiojax.bench.harness import MIN_QUIET, Row
 from audiojax.cli.parsing import file_named, nearest, whole_number
 from audiojax.errors import AudiojaxError, UsageError
 
-CASES = ("pair_denoiser", *towers.CASES)
+CASES = ("pair_denoiser", "index", *towers.CASES)
 GROUPS = {"llama": tuple(name for name in towers.CASES if name.startswith("llama_"))}
 EXAMPLES = """
 audiojax bench                                        # all cases at published size, beside torch where it is installed
@@ -88,6 +88,9 @@ def measure(name: str, forms: Sequence[str], args: Namespace) -> list[Row]:
     def report(line: str) -> None:
         print(f"{name}: {line}", file=sys.stderr, flush=True)
 
+    if name == "index":
+        options = (index.SMALL if args.small else {}) | {"faiss": not args.no_torch and find_spec("faiss") is not None}
+        return index.run(**options, samples=args.samples, allow_noise=args.allow_noise, report=report)
     if name == "pair_denoiser":
         asked = {key: getattr(args, key) for key in ("queries", "steps", "width", "torch_queries") if getattr(args, key) is not None}
         known, work = pair_denoiser.FORMS, partial(pair_denoiser.run, **(pair_denoiser.SMALL if args.small else {}) | asked)
