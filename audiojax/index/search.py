@@ -49,7 +49,7 @@ class Index:
     def __init__(self, stored: Stored, *, resident: bool = False, computed: int = 0):
         self._stored, self._resident, self.computed = stored, resident, computed
         self.folder, self.settings, self.root = stored.folder, stored.settings, stored.root
-        self._used = stored.files.filter(pc.greater(stored.files["windows"], 0))
+        self._used = np.flatnonzero(stored.files["windows"].to_numpy() > 0)  # rows of the table of files
 
     @classmethod
     def open(cls, path: str | os.PathLike, *, resident: bool = False) -> "Index":
@@ -72,12 +72,12 @@ class Index:
     @property
     def windows(self) -> int:
         """Windows that can be found."""
-        return int(self._used["windows"].to_numpy().sum())
+        return int(self._column("windows").sum())
 
     @property
     def hours(self) -> float:
         """Of sound."""
-        return float(self._used["duration"].to_numpy().sum()) / 3600
+        return float(self._column("duration").sum()) / 3600
 
     @property
     def bytes(self) -> int:
@@ -92,7 +92,7 @@ class Index:
     @cached_property
     def file_of(self) -> Int[np.ndarray, " rows"]:
         """Number in `paths` of each window's file; -1 for windows of files that are gone."""
-        first, counts = (self._used[name].to_numpy() for name in ("row", "windows"))
+        first, counts = self._column("row"), self._column("windows")
         found = np.full(self._stored.rows, -1, np.int32)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         found[np.repeat(first, counts) + within] = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
@@ -101,7 +101,7 @@ class Index:
     @property
     def silent(self) -> tuple[Path, ...]:
         """The files in which nothing is heard; they can be found all the same."""
-        return tuple(self._path(i) for i in np.flatnonzero(self._used["silent"].to_numpy(zero_copy_only=False)))
+        return tuple(self._path(i) for i in np.flatnonzero(self._column("silent")))
 
     @cached_property
     def tally(self) -> ReasonCounter:
@@ -119,7 +119,7 @@ class Index:
 
     def captions(self, hit: Hit) -> list[str] | None:
         """What is said of a hit's file, or None."""
-        return self._used["captions"][int(self.file_of[hit.row])].as_py()
+        return self._stored.files["captions"][int(self._used[self.file_of[hit.row]])].as_py()
 
     def vectors(self, rows: Sequence[int]) -> Float[np.ndarray, "m d"]:
         """The embeddings of some windows as the model gave them, in float32; those of float16 are rounded."""
@@ -163,4 +163,8 @@ class Index:
         return pa.Table.from_batches(batches, self._stored.window_table().select(columns).schema).take(pa.array(np.argsort(order)))
 
     def _path(self, number: int) -> Path:
-        return self.root / os.fsdecode(self._used["path"][number].as_py())
+        return self.root / os.fsdecode(self._stored.files["path"][int(self._used[number])].as_py())
+
+    def _column(self, name: str) -> np.ndarray:
+        """Of the files that can be found."""
+        return self._stored.files[name].to_numpy()[self._used]

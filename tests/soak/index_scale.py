@@ -114,12 +114,8 @@ def main() -> int:
         print(f"{arguments.rows:,} x {WIDTH} float16: {size / 2**30:.2f} GiB on the disk", flush=True)
         found = child("search", Path(root) / "index", arguments.rows)
         first, *others = found["seconds"]
-        print(
-            f"opening {found['open']:.1f} s; top {K} of {QUERIES} queries: first {first:.1f} s, then {min(others):.1f} to {max(others):.1f} s"
-        )
-        print(
-            f"memory: peak {found['peak']} MiB; at the end {found['RssAnon']} MiB of its own, {found['RssFile']} MiB of files", flush=True
-        )
+        print(f"opening {found['open']:.1f} s; first search {first:.1f} s, then {min(others):.1f} to {max(others):.1f} s")
+        print(f"memory: peak {found['peak']} MiB; at the end {found['RssAnon']} MiB own and {found['RssFile']} MiB of files", flush=True)
         exact = child("truth", Path(root), arguments.rows)
     shared = [len(set(mine) & set(theirs)) for mine, theirs in zip(found["rows"], exact["rows"], strict=True)]
     first = np.mean([mine[0] == theirs[0] for mine, theirs in zip(found["rows"], exact["rows"], strict=True)])
