@@ -18,7 +18,7 @@ from audiojax.files import shown
 from audiojax.folders import cache_home
 from audiojax.index.embeddings import embed_files
 from audiojax.index.search import Hit, Index
-from audiojax.index.store import DTYPES, MANIFEST, Settings, read_index
+from audiojax.index.store import DTYPES, FORMAT, MANIFEST, Settings, read_index
 from audiojax.index.update import update_index
 
 EMBED_BATCH = 32  # windows embedded at a time, at least one a device
@@ -104,7 +104,7 @@ class Searcher(ABC):
             raise UsageError(f"hop = {hop:g} s: must lie above 0 and be at most the window of the model, {self.seconds:g} s")
         settings = Settings(self.source, self.model_id, self.sample_rate, self.seconds, hop, self.padding, dtype or Settings.dtype)
         if out is None:
-            facts = repr((os.path.realpath(Path(folder).expanduser()), replace(settings, model="")))
+            facts = repr((FORMAT, os.path.realpath(Path(folder).expanduser()), replace(settings, model="")))
             out = Path(cache_dir or cache_home() / "indexes") / hashlib.blake2b(os.fsencode(facts), digest_size=12).hexdigest()
         elif (Path(out).expanduser() / MANIFEST).is_file():
             known = read_index(out).settings

@@ -23,7 +23,7 @@ COMMANDS = {
     "weights": "list, look into and convert public checkpoints: CLAP, PANNs, BERT, T5, LLaMA, AudioLDM, ...",
     "towers": "train the small towers of SoundWorld that the papers start from, and measure them",
     "data": "build the synthetic SoundWorld set, or write its listening sheet",
-    "bench": "time our kernels beside plain PyTorch on this machine",
+    "bench": "time our kernels and search beside PyTorch and faiss on this machine",
     "doctor": "show what is installed, which devices there are, and what is missing",
 }
 

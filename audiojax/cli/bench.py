@@ -1,4 +1,4 @@
-"""`audiojax bench`: our networks and kernels beside PyTorch on this machine, wins and losses alike, with compile time apart."""
+"""`audiojax bench`: our networks and search beside PyTorch and faiss on this machine, wins and losses alike, with compile time apart."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -89,7 +89,10 @@ def measure(name: str, forms: Sequence[str], args: Namespace) -> list[Row]:
         print(f"{name}: {line}", file=sys.stderr, flush=True)
 
     if name == "index":
-        options = (index.SMALL if args.small else {}) | {"faiss": not args.no_torch and find_spec("faiss") is not None}
+        here = find_spec("faiss") is not None
+        if not here and not args.no_torch:
+            report('faiss is not installed, so only our side is timed; pip install -e ".[parity]" brings it')
+        options = (index.SMALL if args.small else {}) | {"faiss": here and not args.no_torch}
         return index.run(**options, samples=args.samples, allow_noise=args.allow_noise, report=report)
     if name == "pair_denoiser":
         asked = {key: getattr(args, key) for key in ("queries", "steps", "width", "torch_queries") if getattr(args, key) is not None}

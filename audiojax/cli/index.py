@@ -1,8 +1,9 @@
 """`audiojax index`: makes the sound index of a folder, or brings it up to date."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 
+from audiojax.cli.parsing import number
 from audiojax.files import shown
 
 EXAMPLES = """
@@ -13,17 +14,6 @@ audiojax search "rain on a roof" --index sounds.index
 """
 
 
-def seconds(text: str) -> float:
-    """An argparse type: a time above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ArgumentTypeError(f"must be seconds above 0, not '{text}'")
-    return value
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder of sound files, searched with its subfolders")
     parser.add_argument("--out", required=True, metavar="INDEX", help="folder of the index; one that is there is brought up to date")
@@ -31,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), help="of the stored vectors; float16 takes half the space (default: float32)"
     )
-    parser.add_argument("--hop", type=seconds, metavar="SECONDS", help="between window starts (default: windows do not overlap)")
+    parser.add_argument("--hop", type=number(0.01), metavar="SECONDS", help="between window starts (default: windows do not overlap)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

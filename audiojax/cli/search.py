@@ -1,10 +1,10 @@
 """`audiojax search`: the sound files of a folder or an index, ranked by how well they fit a description, a sound, or both."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from audiojax.cli.parsing import file_named, whole_number
+from audiojax.cli.parsing import file_named, number, whole_number
 from audiojax.errors import UsageError
 from audiojax.files import shown
 
@@ -23,21 +23,12 @@ audiojax search "rain on a roof" --index clap.index --rerank 50 --rerank-model r
 """
 
 
-def share(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"must be a number from 0 to 1, not '{text}'")
-    return value
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("query", nargs="?", help="the description, in quotes")
     parser.add_argument("--like", metavar="FILE", help="a sound that the results should be like, alone or with a description")
-    parser.add_argument("--weight", type=share, default=0.5, metavar="W", help="of the description beside --like (default: %(default)s)")
+    parser.add_argument(
+        "--weight", type=number(0, 1), default=0.5, metavar="W", help="of the description beside --like (default: %(default)s)"
+    )
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--index", metavar="INDEX", help="folder that audiojax index has made")
     place.add_argument("--audio", metavar="DIR", help="folder of sound files, searched with its subfolders")

@@ -17,7 +17,7 @@ import mmap
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -138,7 +138,7 @@ class Stored:
 def window_schema(width: int, dtype: str) -> pa.Schema:
     """The columns of a file of windows."""
     vector = pa.list_(pa.from_numpy_dtype(np.dtype(dtype)), width)
-    return pa.schema([("vector", vector), ("norm", pa.float32()), ("start", pa.float64()), ("seconds", pa.float32())])
+    return pa.schema([("vector", vector), ("norm", pa.float32()), ("start", pa.float64()), ("seconds", pa.float64())])
 
 
 def window_batch(vectors: Float[np.ndarray, "w d"], starts, seconds, dtype: str) -> pa.RecordBatch:
@@ -246,8 +246,11 @@ def _damaged(path: Path, why: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the index for one writer; waits while another one has it. The folder is made.
+def locked(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds the index for one writer. The folder is made.
+
+    Args:
+      waiting: called where another one has it, before waiting for that to end.
 
     Raises:
       UsageError: the folder has other things in it, or cannot be made.
@@ -261,7 +264,11 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(f"{shown(folder)}: cannot be written ({error.strerror}); choose another place for the index") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)

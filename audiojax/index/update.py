@@ -85,7 +85,7 @@ def update_index(
     """
     root, out = Path(os.path.abspath(Path(folder).expanduser())), Path(out).expanduser()
     paths, closed = list_sounds(root)
-    with store.locked(out), _bar(progress) as bar:
+    with _bar(progress) as bar, store.locked(out, lambda: bar.console.print(f"waiting for another update of {shown(out)}", markup=False)):
         stored = store.read_index(out) if (out / store.MANIFEST).exists() else None
         if stored is not None:
             require_same(stored, settings, root)
@@ -306,7 +306,7 @@ def _one(table: pa.Table) -> pa.RecordBatch:
 
 def _bar(visible: bool) -> Progress:
     columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"), _Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not visible)
+    return Progress(*columns, console=Console(stderr=True, quiet=not visible), disable=not visible)
 
 
 class _Rate(ProgressColumn):

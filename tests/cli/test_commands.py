@@ -146,7 +146,7 @@ def test_search_in_an_index_takes_its_model_and_all_options(audiojax, calls, mon
         (["search", "rain", "--index", "i", "--weight", "2"], "--weight: must be a number from 0 to 1, not '2'"),
         (["search", "rain", "--index", "nowhere"], "nowhere: no such folder; make one with audiojax index"),
         (["index", "sounds", "--out", "nowhere"], "nowhere: no such folder; make one with audiojax index"),
-        (["index", "sounds", "--out", "i", "--hop", "0"], "--hop: must be seconds above 0, not '0'"),
+        (["index", "sounds", "--out", "i", "--hop", "0"], "--hop: must be a number from 0.01 up, not '0'"),
     ],
 )
 def test_search_and_index_name_what_is_wrong(audiojax, words, message):

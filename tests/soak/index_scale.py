@@ -55,7 +55,7 @@ def write(folder: Path, rows: int) -> None:
     files = pa.table({name: columns[name] for name in store.FILES.names}, store.FILES)
     with store.locked(folder):
         windows = store.write_part(folder, "windows", schema, batches)
-        table = store.write_part(folder, "files", store.FILES, files.to_batches(PIECE))
+        table = store.write_part(folder, "files", store.FILES, files.to_batches())
         settings = store.Settings("made-up", "made-up", 16_000, 1.0, dtype="float16")
         store.commit(folder, settings, Path("/made-up"), WIDTH, (table, windows))
 
