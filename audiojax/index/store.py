@@ -98,7 +98,7 @@ class Stored:
 
     Attributes:
       root: folder of the sounds.
-      width: of the vectors; 0 while there is none.
+      width: of the vectors.
       files: as FILES says, sorted by path.
       windows: batches of vector, norm, start, seconds, mapped and not read.
       maps: the memory map under each batch.
@@ -197,8 +197,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _open(folder: Path, manifest: dict[str, Any]) -> Stored:
     settings, parts, width = manifest["settings"], manifest["parts"], manifest["width"]
-    if not parts or settings.dtype not in DTYPES or any(not PART_NAME.fullmatch(part.name) for part in parts):
-        _damaged(folder / MANIFEST, "names files or a dtype that no index has")
+    if not parts or width < 1 or settings.dtype not in DTYPES or any(not PART_NAME.fullmatch(part.name) for part in parts):
+        _damaged(folder / MANIFEST, "names files, a width or a dtype that no index has")
     table, schema = _mapped(folder, parts[0], FILES), window_schema(width, settings.dtype)
     files = pa.Table.from_batches([batch for batch, _ in table], FILES)
     windows = [item for part in parts[1:] for item in _mapped(folder, part, schema)]

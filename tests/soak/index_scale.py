@@ -61,7 +61,7 @@ def write(folder: Path, rows: int) -> None:
 
 
 def search(folder: Path, rows: int) -> dict:
-    """Seconds of each search, resident memory after them, and the rows that were found."""
+    """Seconds of each search, processor seconds of the last, resident memory after them, and the rows that were found."""
     from audiojax.index.search import Index
 
     queries, seconds = draw_queries(), []
@@ -69,13 +69,21 @@ def search(folder: Path, rows: int) -> dict:
     index = Index.open(folder)
     opening = time.perf_counter() - begun
     for _ in range(4):
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         hits = index.search(queries, K)
         seconds.append(time.perf_counter() - begun)
+    cores = time.process_time() - worked
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     memory = {name: int(status[name].split()[0]) // 1024 for name in ("RssAnon", "RssFile")}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {"open": opening, "seconds": seconds, "peak": peak, **memory, "rows": [[hit.row for hit in line] for line in hits]}
+    return {
+        "open": opening,
+        "seconds": seconds,
+        "cores": cores,
+        "peak": peak,
+        **memory,
+        "rows": [[hit.row for hit in line] for line in hits],
+    }
 
 
 def truth(folder: Path, rows: int) -> dict:
@@ -114,7 +122,8 @@ def main() -> int:
         print(f"{arguments.rows:,} x {WIDTH} float16: {size / 2**30:.2f} GiB on the disk", flush=True)
         found = child("search", Path(root) / "index", arguments.rows)
         first, *others = found["seconds"]
-        print(f"opening {found['open']:.1f} s; first search {first:.1f} s, then {min(others):.1f} to {max(others):.1f} s")
+        print(f"opening {found['open']:.1f} s; first search {first:.1f} s, then {min(others):.1f} to {max(others):.1f} s", end=" ")
+        print(f"({found['cores']:.1f} s of processor time)")
         print(f"memory: peak {found['peak']} MiB; at the end {found['RssAnon']} MiB own and {found['RssFile']} MiB of files", flush=True)
         exact = child("truth", Path(root), arguments.rows)
     shared = [len(set(mine) & set(theirs)) for mine, theirs in zip(found["rows"], exact["rows"], strict=True)]
