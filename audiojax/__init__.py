@@ -13,7 +13,7 @@ from typing import Any
 
 __version__ = _version("audiojax")
 
-_API = ("demo", "evaluate", "export", "load", "load_finder", "load_pretrained", "sweep", "train", "train_towers")
+_API = ("Index", "demo", "evaluate", "export", "load", "load_finder", "load_pretrained", "load_reranker", "sweep", "train", "train_towers")
 
 __all__ = ["__version__", *_API]
 

@@ -8,7 +8,7 @@ from rich.text import Text
 def counting_bar(unit: str, shown: bool = True) -> Progress:
     """A bar whose tasks count in `unit`: "Clotho ━━━ 120/5929 clips 41.3/s 0:02:20"."""
     columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), _Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not shown)
+    return Progress(*columns, console=Console(stderr=True, quiet=not shown), disable=not shown)
 
 
 class _Rate(ProgressColumn):

@@ -2,20 +2,23 @@
 
 from audiojax.api.demo import demo
 from audiojax.api.evaluate import evaluate
-from audiojax.api.find import Finder, load, load_finder
+from audiojax.api.find import Finder, load, load_finder, load_reranker
 from audiojax.api.sweep import sweep
 from audiojax.api.towers import train_towers
 from audiojax.api.train import export, train
 from audiojax.api.weights import load_pretrained
+from audiojax.index.search import Index
 
 __all__ = [
     "Finder",
+    "Index",
     "demo",
     "evaluate",
     "export",
     "load",
     "load_finder",
     "load_pretrained",
+    "load_reranker",
     "sweep",
     "train",
     "train_towers",

@@ -42,11 +42,11 @@ class ClapFinder(Searcher):
       tower: the model.
     """
 
-    def __init__(self, tower: ClapTower):
+    def __init__(self, tower: ClapTower, source: str = ""):
         if tower.tokenizer is None:
             raise UsageError(f"{shown(tower.source)}: came without a tokenizer, which searching needs; give the folder of transformers")
         self._layout = make_layout("pmap")
-        super().__init__(tower.front_end.mel.sample_rate, tower.front_end.samples, "repeat", self._layout.mesh.size)
+        super().__init__(tower.front_end.mel.sample_rate, tower.front_end.samples, "repeat", self._layout.mesh.size, source)
         self.tower = tower
         params = jax.device_put(tower.params, self._layout.replicated)
         encode = partial(window_features, tower.module, tower.front_end.mel)

@@ -39,7 +39,7 @@ def demo(out: str | os.PathLike = "runs/demo", *, all: bool = False, progress: b
     console.print("[bold]3 of 3[/] search: describe a sound, get files")
     sounds = write_sounds(out / "sounds", progress)
     finder = load_finder(out)
-    finder.index(sounds, cache_dir=out / "embeddings", progress=progress)
+    finder.index(sounds, cache_dir=out / "indexes", progress=progress)
     rows = []
     for query in folder_queries(progress):
         rows += [(query if i == 0 else "", f"{hit.score:.3f}", hit.path.name) for i, hit in enumerate(finder.search(query, k=3))]

@@ -1,8 +1,10 @@
 """Opening a finished model, and searching with it."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,10 +16,11 @@ from audiojax.api.coattention_search import CoAttentionFinder
 from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.retrieval import Retrieval, of_diffatr
 from audiojax.api.runs import RunFinder
-from audiojax.api.search import Searcher
+from audiojax.api.search import Reranker, Searcher
 from audiojax.api.weights import load_pretrained
 from audiojax.errors import UsageError
 from audiojax.files import shown
+from audiojax.index.search import Hit, Index
 from audiojax.papers import diffatr
 from audiojax.text.normalise import clean_query
 from audiojax.towers.base import Tower
@@ -40,7 +43,7 @@ def load(path: str | os.PathLike) -> RunFinder | Tower:
     folder = final_folder(path)
     model = load_export(folder)
     if model.config.paper in FINDERS:
-        return FINDERS[model.config.paper](model)
+        return FINDERS[model.config.paper](model, source=_source(path))
     if model.config.paper == "towers":
         return open_tower_run(folder)
     raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
@@ -54,19 +57,38 @@ def load_finder(path: str | os.PathLike) -> Searcher:
     """
     model = load(path)
     if isinstance(model, ClapTower):
-        return ClapFinder(model)
+        return ClapFinder(model, source=_source(path))
     if not isinstance(model, Searcher):
         raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not search; DiffATR, co-attention and CLAP do")
     return model
 
 
+def load_reranker(path: str | os.PathLike) -> Reranker:
+    """What `load` gives, ready to re-rank what another model has found.
+
+    Raises:
+      UsageError: as `load`, or the model does not re-rank.
+    """
+    model = load(path)
+    if not isinstance(model, Reranker):
+        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not re-rank; DiffATR and co-attention do")
+    return model
+
+
+def _source(path: str | os.PathLike) -> str:
+    """A model's path as others find it too: a hub name as it is, a folder from the root."""
+    here = Path(path).expanduser()
+    return os.path.abspath(here) if here.exists() else str(path)
+
+
 class Finder(RunFinder):
     """A DiffATR model: embeds text and sound, indexes folders, ranks sounds by description."""
 
-    def __init__(self, model: Exported):
-        super().__init__(model)
+    def __init__(self, model: Exported, source: str = ""):
+        super().__init__(model, source)
         self.settings = diffatr.make_settings(self.config, self.tokenizer.vocab_size)
         self.fusion = {name: diffatr.Fusion(**values) for name, values in self.config["inference"]["fusion"].items()}
+        self.rerank_best = self.settings.inference["top_m"] or sys.maxsize
 
     @property
     def embedding_params(self) -> Any:
@@ -86,10 +108,15 @@ class Finder(RunFinder):
         """Ranks and tables of a split; every pair has its cosine whatever the shortlist."""
         return of_diffatr(self, predictions)
 
-    def scores(self, text: Float[np.ndarray, "1 d"], audio: Float[np.ndarray, "a d"]) -> tuple[np.ndarray, np.ndarray]:
-        """(cosine, fused score) of every window for one query."""
-        found = diffatr.search_text(self.settings, self.params, text, audio, jax.random.key(self.config["seed"]))
-        return np.asarray(found.similarity)[0], diffatr.fuse(found, self.fusion["t2a"])[0]
+    def rerank(self, query: str, hits: Sequence[Hit], index: Index) -> Float[np.ndarray, " m"]:
+        """Cosine of query and windows, fused with their joint distribution; those that another model indexed are read from their files."""
+        if index.settings.model_id == self.model_id:
+            audio = index.vectors([hit.row for hit in hits])
+        else:
+            audio = self.embed_audio(self.windows_of(hits))
+        key = jax.random.key(self.config["seed"])
+        found = diffatr.search_text(self.settings, self.params, self.embed_text([query]), audio, key, top_m=len(hits))
+        return diffatr.fuse(found, self.fusion["t2a"])[0]
 
     @cached_property
     def _encode_text(self) -> Any:

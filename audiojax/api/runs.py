@@ -1,18 +1,21 @@
 """A finished run of a system that finds, opened: what DiffATR and co-attention retrieval have in common."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from audiojax.api.data import clip_batches, make_transform
 from audiojax.api.opening import model_digest
 from audiojax.api.retrieval import Retrieval
 from audiojax.api.search import Searcher
 from audiojax.config import config_to_json, to_dict
+from audiojax.index.embeddings import read_windows
+from audiojax.index.search import Hit
 from audiojax.papers import PAPERS
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer.evaluate import predict_all
@@ -31,15 +34,14 @@ class RunFinder(Searcher):
       transform: record -> example, as in training.
     """
 
-    def __init__(self, model: Exported):
+    def __init__(self, model: Exported, source: str = ""):
         self.config, self.card = to_dict(model.config), model.card
         self._layout = make_layout("pmap")
         self.params, self.model_state = jax.device_put((model.params, model.model_state), self._layout.replicated)
         self.tokenizer = Tokenizer.load(model.tokenizer)
         self.transform = make_transform(self.config["data"], self.tokenizer)
-        super().__init__(
-            self.config["data"]["sample_rate"], self.transform.lengths[-1], self.config["data"]["padding"], self._layout.mesh.size
-        )
+        data = self.config["data"]
+        super().__init__(data["sample_rate"], self.transform.lengths[-1], data["padding"], self._layout.mesh.size, source)
         self._config_text = config_to_json(model.config)
 
     @cached_property
@@ -61,6 +63,11 @@ class RunFinder(Searcher):
         task = PAPERS[self.config["paper"]].make_task(self.config, self.config["phases"][-1], vocab_size=self.tokenizer.vocab_size)
         predict = wrap_predict(self._layout, task.predict)
         return predict_all(self._layout, predict, self.params, self.model_state, clip_batches(source, self.transform, batch_size))
+
+    def windows_of(self, hits: Sequence[Hit]) -> Float[np.ndarray, "m n"]:
+        """The windows of hits, read from their files, as this model hears them."""
+        window = {"sample_rate": self.sample_rate, "samples": self.samples, "padding": self.padding}
+        return read_windows({hit.path: hit.start for hit in hits}, **window)
 
     def put_rows(self, rows: np.ndarray) -> jax.Array:
         """Rows spread over all devices, filled up with zeros to a multiple of their number."""

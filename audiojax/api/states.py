@@ -10,8 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from audiojax.api.start import Start
 from audiojax.data.pipeline import captions_of, clip_examples
@@ -20,6 +18,7 @@ from audiojax.data.sources import StoredStates
 from audiojax.data.transforms import ClipTransform
 from audiojax.folders import cache_home
 from audiojax.papers.task import Encoders
+from audiojax.progress import counting_bar
 from audiojax.trainer.layout import make_layout
 
 FORMAT = 1
@@ -82,8 +81,7 @@ def _write(
     identity: str,
     progress: bool,
 ) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+    with counting_bar("clips", progress) as bar:
         task = bar.add_task(f"towers on {split}", total=len(source))
         towers = Runner(encoders, start, np.dtype(config["data"]["states_dtype"]))
 

@@ -38,10 +38,17 @@ ONE_CORE = {  # of a child's environment
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """One window of a sound: `samples` float32 [window], and the second of the sound at which it starts."""
+    """One window of a sound.
+
+    Attributes:
+      samples: float32 [window].
+      start: second of the sound at which it begins.
+      seconds: of sound in it, without what a short one is padded with.
+    """
 
     samples: Float[np.ndarray, " n"]
     start: float
+    seconds: float
 
 
 def decode_files(
@@ -222,8 +229,16 @@ def _decode_one(path: str, *, decoder: Callable[[str, io.DecodeOptions], io.Clip
 
 
 def _windows_of_one(path: str, *, options: io.DecodeOptions, samples: int, hop: int, short: lengths.Short) -> Iterator[Window]:
-    for first, window in lengths.slide(io.stream(path, options), samples, hop, short=short):
-        yield Window(window, first / options.sample_rate)
+    heard = 0
+
+    def counted() -> Iterator[Float[np.ndarray, " n"]]:
+        nonlocal heard
+        for block in io.stream(path, options):
+            heard += len(block)
+            yield block
+
+    for first, window in lengths.slide(counted(), samples, hop, short=short):
+        yield Window(window, first / options.sample_rate, min(samples, heard - first) / options.sample_rate)
 
 
 def _gathered(events: Iterable[tuple[Any, str, Any]]) -> Iterator[tuple[Any, list[Any], BadAudio | None]]:

@@ -16,13 +16,14 @@ COMMANDS = {
     "demo": "train a small model on synthetic sounds, search with it, write an HTML report",
     "train": "train the model of a config file; run it again to resume",
     "evaluate": "measure a trained run on a split, beside chance and ceiling",
-    "search": "rank a folder of sound files by how well they fit a description",
+    "index": "embed a folder of sound files once, to search in it again and again",
+    "search": "rank the sound files of a folder or an index by how well they fit a description or a sound",
     "export": "write the parameters and config that audiojax.load opens",
     "sweep": "train a grid of settings over several seeds and compare them",
     "weights": "list, look into and convert public checkpoints: CLAP, PANNs, BERT, T5, LLaMA, AudioLDM, ...",
     "towers": "train the small towers of SoundWorld that the papers start from, and measure them",
     "data": "look at a data set on disk, pack it for training, build the synthetic SoundWorld set or its listening sheet",
-    "bench": "time our kernels beside plain PyTorch, and packing beside plain loops, on this machine",
+    "bench": "time our kernels, search and packing beside PyTorch, faiss and plain loops on this machine",
     "doctor": "show what is installed, which devices there are, and what is missing",
 }
 

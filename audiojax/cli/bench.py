@@ -1,4 +1,4 @@
-"""`audiojax bench`: our networks and kernels beside PyTorch, and packing beside plain loops, wins and losses alike."""
+"""`audiojax bench`: our networks, search and packing beside PyTorch, faiss and plain loops, wins and losses alike."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
-from audiojax.bench import packing, pair_denoiser, towers
+from audiojax.bench import index, packing, pair_denoiser, towers
 from audiojax.bench.harness import MIN_QUIET, Row
 from audiojax.cli.parsing import file_named, nearest, whole_number
 from audiojax.errors import AudiojaxError, UsageError
 
-CASES = ("pair_denoiser", *towers.CASES, "packing")
+CASES = ("pair_denoiser", "index", *towers.CASES, "packing")
 GROUPS = {"llama": tuple(name for name in towers.CASES if name.startswith("llama_"))}
 EXAMPLES = """
 audiojax bench                                        # all cases at published size, beside torch where it is installed
@@ -89,6 +89,12 @@ def measure(name: str, forms: Sequence[str], args: Namespace) -> list[Row]:
     def report(line: str) -> None:
         print(f"{name}: {line}", file=sys.stderr, flush=True)
 
+    if name == "index":
+        here = find_spec("faiss") is not None
+        if not here and not args.no_torch:
+            report('faiss is not installed, so only our side is timed; pip install -e ".[parity]" brings it')
+        options = (index.SMALL if args.small else {}) | {"faiss": here and not args.no_torch}
+        return index.run(**options, samples=args.samples, allow_noise=args.allow_noise, report=report)
     if name == "packing":
         return packing.run(small=args.small, samples=args.samples, allow_noise=args.allow_noise, report=report)
     if name == "pair_denoiser":

@@ -2,7 +2,9 @@
 
 import argparse
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from audiojax.errors import UsageError
@@ -76,17 +78,23 @@ def take_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def whole_number(low: int, high: int | None = None) -> Any:
     """An argparse type: an integer of at least `low` (and at most `high`)."""
 
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or value < low or (high is not None and value > high):
-            allowed = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
-            raise argparse.ArgumentTypeError(f"must be {allowed}, not '{text}'")
-        return value
+    return partial(_bounded, int, "a whole number", low, high)
 
-    return convert
+
+def number(low: float, high: float | None = None) -> Any:
+    """An argparse type: a number of at least `low` (and at most `high`)."""
+    return partial(_bounded, float, "a number", low, high)
+
+
+def _bounded(kind: type, words: str, low: float, high: float | None, text: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not low <= value <= (math.inf if high is None else high):
+        allowed = f"{words} from {low:g}" + (f" to {high:g}" if high is not None else " up")
+        raise argparse.ArgumentTypeError(f"must be {allowed}, not '{text}'")
+    return value
 
 
 def file_named(ending: str) -> Any:

@@ -11,14 +11,13 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from audiojax.audio.reasons import BadAudio
 from audiojax.data.hearing import Heard, hear_all
 from audiojax.data.layouts.clips import Clip, Dataset, Fault, Sound
 from audiojax.data.layouts.read import read_dataset
 from audiojax.data.layouts.sounds import name_of
+from audiojax.progress import counting_bar
 
 LENGTHS = (1, 2, 5, 10, 15, 30, 60)  # seconds, between the bins of the histogram
 
@@ -126,9 +125,7 @@ def list_hash(clips: Iterable[Clip]) -> str:
 def _hear(clips: Sequence[Clip], workers: int | None, timeout: float, progress: bool) -> dict[Sound, Heard | BadAudio]:
     """What each sound is like; in the order of the files, so that a table or a tar is read from front to back."""
     sounds = sorted({clip.sound for clip in clips}, key=lambda sound: (sound.path, sound.offset, _row(sound)))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("sounds"))
-    bar = Progress(*columns, TaskProgressColumn(show_speed=True), TimeRemainingColumn(), console=Console(stderr=True), disable=not progress)
-    with bar, contextlib.closing(hear_all(sounds, workers=workers, timeout=timeout)) as results:
+    with counting_bar("sounds", progress) as bar, contextlib.closing(hear_all(sounds, workers=workers, timeout=timeout)) as results:
         return dict(bar.track(results, total=len(sounds), description="decoding"))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from audiojax.encoders import bert, panns
 from audiojax.encoders.bert import BertConfig
 from audiojax.encoders.panns import PannsConfig
 from audiojax.errors import AudiojaxError, UsageError
+from audiojax.papers import diffatr
 
 WORLD = ("data.source=memory", "data.size=0.006", "train.eval_batch_size=8")
 TINY = (*WORLD, "contrastive.batch_size=8", "hybrid.batch_size=8", "contrastive.steps=2", "hybrid.steps=2", "model.joint_width=16")
@@ -97,6 +99,20 @@ def test_search_ranks_files_and_names_the_broken_one(run, sounds, tmp_path):
     assert finder.index(sounds, cache_dir=tmp_path).computed == 0
     assert finder.search("a dog barks", k=10) == hits
     assert len(finder.search("a dog barks", k=1)) == 1
+
+
+def test_what_this_or_another_model_found_is_ranked_again(run, sounds, tmp_path):
+    finder = audiojax.load_reranker(run)
+    finder.fusion["t2a"] = diffatr.Fusion(alpha=0.5)
+    index = finder.index(sounds, tmp_path / "index")
+    plain, again = finder.search("a dog barks", rerank=0), finder.search("a dog barks")
+    assert all(hit.score == hit.cosine for hit in plain)
+    assert {hit.path for hit in plain} == {hit.path for hit in again}
+    assert sum(hit.score - hit.cosine for hit in again) == pytest.approx(0.5, abs=1e-4)  # a distribution over the three
+    own = finder.rerank("a dog barks", plain, index)
+    index.settings = replace(index.settings, model_id="another")
+    np.testing.assert_allclose(finder.rerank("a dog barks", plain, index), own, atol=1e-4)
+    assert len(finder.search("a dog barks", k=1, rerank=2)) == 1
 
 
 def test_embedding_does_not_depend_on_the_batch(run):

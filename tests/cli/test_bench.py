@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from audiojax.bench import pair_denoiser, towers
+from audiojax.bench import index, pair_denoiser, towers
 from audiojax.bench.harness import Row
 from audiojax.cli.bench import CASES, as_table, chosen
 from audiojax.errors import AudiojaxError
@@ -92,6 +92,17 @@ def test_small_goes_to_every_case_and_what_is_asked_for_goes_before(audiojax, as
     assert (pair["steps"], pair["width"]) == (7, pair_denoiser.SMALL["width"])
     assert tower["small"] is True
     assert list(tower["torch_forms"]) == []
+
+
+@pytest.mark.parametrize(("there", "words", "faiss"), [(True, [], True), (True, ["--no-torch"], False), (False, [], False)])
+def test_the_index_is_searched_beside_faiss_where_it_is_installed(audiojax, monkeypatch, there, words, faiss):
+    asked = []
+    monkeypatch.setattr(index, "run", lambda **options: asked.append(options) or [OURS])
+    monkeypatch.setattr("audiojax.cli.bench.find_spec", lambda name: there or None)
+    code, _, err = audiojax("bench", "index", "--small", *words)
+    assert code == 0
+    assert (asked[0]["faiss"], asked[0]["rows"]) == (faiss, index.SMALL["rows"])
+    assert ("index: faiss is not installed" in err) == (not there)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from audiojax import api
-from audiojax.api.search import Hit
 from audiojax.audio.reasons import BadAudio, Reason, ReasonCounter
 from audiojax.bench.harness import Row
+from audiojax.index.search import Hit
 from audiojax.report.sections import Card, Metric, MetricTable, Note, Table
 from tests.audio.test_io import wav_bytes
 
@@ -40,31 +40,46 @@ class Finder:
         tally = ReasonCounter()
         for result in (*bad, "a file"):
             tally.add(result)
-        self.folder, self.listing = folder, SimpleNamespace(skipped=tally.skipped(), tally=tally)
-        self.names = ("a.wav", "b.wav")
+        settings = SimpleNamespace(model="runs/own", dtype="float16")
+        facts = {"windows": 3, "hours": 0.5, "computed": 1, "silent": (), "bytes": 2**21, "settings": settings, "root": folder}
+        self.folder, self.names, self.calls = folder, ("a.wav", "b.wav"), []
+        self.opened = Opened(skipped=tally.skipped(), tally=tally, **facts)
 
-    def index(self, folder, *, progress):
-        assert Path(folder) == self.folder
-        return self.listing
+    def index(self, *words, **options):
+        self.calls.append((words, options))
+        return self.opened
 
-    def search(self, query, k):
-        assert (query, k) == ("rain [soft]", 2)
-        return [Hit(self.folder / self.names[0], 0.0, 0.9, 0.8), Hit(self.folder / self.names[1], 3.84, 0.5, 0.4)]
+    def use(self, index):
+        assert index is self.opened
+
+    def search(self, query, **options):
+        self.calls.append((query, options))
+        return [Hit(self.folder / self.names[0], 0.0, 3.84, 0.9, 0.8), Hit(self.folder / self.names[1], 3.84, 7.0, 0.5, 0.4)]
+
+
+class Opened(SimpleNamespace):
+    """Stands for an opened index."""
+
+    def __len__(self):
+        return 2
 
 
 def test_search_prints_a_table_and_writes_files(audiojax, calls, tmp_path):
-    loaded = calls("load_finder", Finder(tmp_path, [BadAudio(str(tmp_path / "c.wav"), Reason.EMPTY, "0 bytes")]))
+    finder = Finder(tmp_path, [BadAudio(str(tmp_path / "c.wav"), Reason.EMPTY, "0 bytes")])
+    loaded = calls("load_finder", finder)
     words = ["--audio", str(tmp_path), "--model", "m", "-k", "2", "--json", f"{tmp_path}/h.json", "--csv", f"{tmp_path}/h.csv"]
     code, out, err = audiojax("search", "rain [soft]", *words)
     assert code == 0
     assert loaded == [(("m",), {})]
+    plain = {"k": 2, "audio": None, "weight": 0.5, "rerank": None, "reranker": None}
+    assert finder.calls == [((str(tmp_path),), {"progress": True}), ("rain [soft]", plain)]
     assert "rain [soft]" in out
     rows = [line.split() for line in out.splitlines() if ".wav" in line]
-    assert rows == [["1", "0.900", "a.wav", "0.0"], ["2", "0.500", "b.wav", "3.8"]]
+    assert rows == [["1", "0.900", "a.wav", "0.0", "3.8"], ["2", "0.500", "b.wav", "3.8", "7.0"]]
     assert "1 files used, 1 left out: empty 1" in err
     assert "c.wav: 0 bytes" in err
     hits = json.loads((tmp_path / "h.json").read_text())
-    assert hits[1] == {"rank": 2, "score": 0.5, "cosine": 0.4, "file": str(tmp_path / "b.wav"), "start": 3.84}
+    assert hits[1] == {"rank": 2, "score": 0.5, "cosine": 0.4, "file": str(tmp_path / "b.wav"), "start": 3.84, "end": 7.0}
     with (tmp_path / "h.csv").open(newline="") as handle:
         assert [row["file"] for row in csv.DictReader(handle)] == [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
 
@@ -84,6 +99,60 @@ def test_search_shows_names_that_are_not_utf_8(audiojax, calls, tmp_path):
     assert "T\\xfcrklingel.wav" in Path(page).read_text(encoding="utf-8")
     assert json.loads((tmp_path / "h.json").read_text(encoding="utf-8"))[1]["file"] == f"{tmp_path}/M\\xf6we.wav"
     assert f"{tmp_path}/M\\xf6we.wav" in (tmp_path / "h.csv").read_text(encoding="utf-8")
+
+
+def test_index_prints_what_it_holds(audiojax, calls, monkeypatch, tmp_path):
+    finder = Finder(tmp_path, [BadAudio(str(tmp_path / "c.wav"), Reason.EMPTY, "0 bytes")])
+    loaded = calls("load_finder", finder)
+    code, out, err = audiojax("index", "sounds", "--model", "m", "--out", "i", "--dtype", "float16", "--hop", "0.5", "--quiet")
+    assert code == 0
+    assert "c.wav: 0 bytes" in err
+    facts = {line.split("  ")[0].strip(): line.rstrip().split("  ")[-1].strip() for line in out.splitlines()}
+    shown = {"files": "2", "windows": "3", "hours": "0.5", "newly embedded": "1", "left out": "empty 1", "vectors": "float16", "MiB": "2"}
+    assert facts | shown == facts
+    monkeypatch.setattr(api.Index, "open", lambda path: finder.opened)
+    assert audiojax("index", "sounds", "--out", "i")[0] == 0
+    assert loaded == [(("m",), {}), (("runs/own",), {})]
+    assert finder.calls == [
+        (("sounds", "i"), {"hop": 0.5, "dtype": "float16", "progress": False}),
+        (("sounds", "i"), {"hop": None, "dtype": None, "progress": True}),
+    ]
+
+
+def test_search_in_an_index_takes_its_model_and_all_options(audiojax, calls, monkeypatch, tmp_path):
+    finder, opened = Finder(tmp_path, []), []
+    loaded, rerankers = calls("load_finder", finder), calls("load_reranker", "a re-ranker")
+    monkeypatch.setattr(api.Index, "open", lambda path: opened.append(path) or finder.opened)
+    code, out, _ = audiojax("search", "rain", "--like", "a.wav", "--weight", "0.2", "--index", "i")
+    assert code == 0
+    assert "“rain” and like a.wav" in out
+    code, out, _ = audiojax("search", "rain", "--index", "i", "--model", "m", "--rerank", "7", "--rerank-model", "r")
+    assert (code, opened) == (0, ["i", "i"])
+    assert (loaded, rerankers) == ([(("runs/own",), {}), (("m",), {})], [(("r",), {})])
+    assert finder.calls == [
+        ("rain", {"k": 10, "audio": "a.wav", "weight": 0.2, "rerank": None, "reranker": None}),
+        ("rain", {"k": 10, "audio": None, "weight": 0.5, "rerank": 7, "reranker": "a re-ranker"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["search", "--index", "i"], "nothing to look for"),
+        (["search", "rain", "--audio", "a"], "--audio needs --model"),
+        (["search", "rain", "--index", "i", "--audio", "a"], "--audio: not allowed with argument --index"),
+        (["search", "rain"], "one of the arguments --index --audio is required"),
+        (["search", "--like", "f", "--index", "i", "--rerank", "3"], "--rerank goes by a description alone"),
+        (["search", "rain", "--index", "i", "--weight", "2"], "--weight: must be a number from 0 to 1, not '2'"),
+        (["search", "rain", "--index", "nowhere"], "nowhere: no such folder; make one with audiojax index"),
+        (["index", "sounds", "--out", "nowhere"], "nowhere: no such folder; make one with audiojax index"),
+        (["index", "sounds", "--out", "i", "--hop", "0"], "--hop: must be a number from 0.01 up, not '0'"),
+    ],
+)
+def test_search_and_index_name_what_is_wrong(audiojax, words, message):
+    code, out, err = audiojax(*words)
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_an_empty_query_is_told_before_the_model_is_opened(audiojax, calls):

@@ -85,6 +85,24 @@ def test_search_ranks_a_folder_and_names_what_it_left_out(run, model):
     assert (run.folder / "hits.html").read_text(encoding="utf-8").count("<audio") == 2
 
 
+def test_an_index_is_made_once_and_searched_by_text_and_sound(run, model):
+    sounds = run.folder / "more"
+    sounds.mkdir()
+    for name, step in {"low": 0.05, "high": 0.5}.items():
+        soundfile.write(sounds / f"{name}.wav", 0.2 * np.sin(np.arange(3 * 16_000) * step), 16_000)
+    done = run(*PROGRAM, "index", "more", "--model", "model", "--out", "more.index", "--dtype", "float16")
+    assert done.returncode == 0, done.stderr
+    (sounds / "high.wav").rename(sounds / "renamed.wav")
+    done = run(*PROGRAM, "index", "more", "--out", "more.index")
+    assert done.returncode == 0, done.stderr
+    assert ["newly", "embedded", "0"] in [line.split() for line in done.stdout.splitlines()]
+    done = run(*PROGRAM, "search", "--like", "more/renamed.wav", "--index", "more.index", "-k", "1", "--json", "like.json")
+    assert done.returncode == 0, done.stderr
+    (hit,) = json.loads((run.folder / "like.json").read_text())
+    assert (Path(hit["file"]).name, hit["start"], hit["end"]) == ("renamed.wav", 0.0, 3.0)
+    assert hit["cosine"] == pytest.approx(1, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -21,6 +21,9 @@ class Sound:
     offset: int = 0
     size: int = 0
 
+    def __str__(self) -> str:  # by which the pool of decoding processes names it
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
 
 @dataclass(frozen=True)
 class Clip:

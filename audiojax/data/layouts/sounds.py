@@ -1,6 +1,7 @@
 """The bytes of a sound, wherever it lies: a file, a member of a tar, a cell of a parquet table."""
 
 import bisect
+import dataclasses
 import itertools
 import os
 import stat
@@ -20,8 +21,7 @@ MAX_BYTES = 2**31  # three hours of stereo at CD quality
 
 def name_of(sound: Sound, root: Path | None = None) -> str:
     """The sound for people: its path, from `root` where that is given, and after a colon its member."""
-    path = os.path.relpath(sound.path, root) if root else str(sound.path)
-    return f"{path}:{sound.member}" if sound.member else path
+    return str(dataclasses.replace(sound, path=Path(os.path.relpath(sound.path, root))) if root else sound)
 
 
 def read_bytes(sound: Sound, *, max_bytes: int = MAX_BYTES) -> bytes:

@@ -1,6 +1,7 @@
 """Language-based audio retrieval with co-attention networks (arXiv 2412.20914)."""
 
-from audiojax.papers.coattention.ranking import Direction, Split, search_split
+from audiojax.models.co_attention import States
+from audiojax.papers.coattention.ranking import Direction, Split, rescore, search_split
 from audiojax.papers.coattention.task import PAPER, PHASES, Settings, audio_states, make_settings, make_task, text_states
 
 __all__ = [
@@ -9,9 +10,11 @@ __all__ = [
     "Direction",
     "Settings",
     "Split",
+    "States",
     "audio_states",
     "make_settings",
     "make_task",
+    "rescore",
     "search_split",
     "text_states",
 ]

@@ -269,9 +269,18 @@ def search_split(settings: Settings, params: Params, predictions: Mapping[str, n
     return ranking.search_split(params, settings.denoiser, settings.schedule, embeddings, key, **_search_options(settings))
 
 
-def search_text(settings: Settings, params: Params, text: Float[np.ndarray, "q d"], audio: Float[np.ndarray, "a d"], key: Key) -> Scores:
-    """Text queries over any gallery of sounds, before fusion."""
-    return ranking.search_direction(params, settings.denoiser, settings.schedule, "t2a", text, audio, key, **_search_options(settings))
+def search_text(
+    settings: Settings,
+    params: Params,
+    text: Float[np.ndarray, "q d"],
+    audio: Float[np.ndarray, "a d"],
+    key: Key,
+    *,
+    top_m: int | None = None,
+) -> Scores:
+    """Text queries over any gallery of sounds, before fusion. `top_m`: how many sounds of a query are diffused, if not the config's."""
+    options = _search_options(settings) | ({} if top_m is None else {"top_m": top_m})
+    return ranking.search_direction(params, settings.denoiser, settings.schedule, "t2a", text, audio, key, **options)
 
 
 def _search_options(settings: Settings) -> dict[str, Any]:

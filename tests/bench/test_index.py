@@ -1,0 +1,36 @@
+"""The index bench at toy size: both sides run and find the same."""
+
+import pytest
+
+from audiojax.bench import index, index_jax
+from audiojax.errors import AudiojaxError
+
+TOY = {"rows": 1000, "width": 8, "queries": 5, "k": 3}
+
+
+def test_our_side_finds_the_best():
+    call, facts = index_jax.prepare(TOY)
+    vectors = [row for piece in index.draw_vectors(1000, 8) for row in piece]
+    scores = sorted((float(index.draw_queries(5, 8)[0] @ row) for row in vectors), reverse=True)[:3]
+    assert facts["scores"][0] == pytest.approx(scores, abs=1e-6)
+    assert call().scores.tolist() == facts["scores"]
+    assert (facts["items"], facts["platform"]) == (5, "cpu")
+    assert facts["copies"] >= 0
+
+
+def test_a_side_that_finds_something_else_is_not_timed(monkeypatch):
+    def compare(case, sides, *, check, **options):
+        check(sides[1], {"scores": [[0.5]], "copies": 1.0}, {"scores": [[0.6]]})
+
+    monkeypatch.setattr(index, "compare", compare)
+    with pytest.raises(AudiojaxError, match="faiss flat differs from audiojax by 0.1 in a score"):
+        index.run(**TOY)
+
+
+@pytest.mark.parity
+def test_both_sides_find_the_same():
+    pytest.importorskip("faiss")
+    rows = index.run(**TOY, samples=1, attempts=1, allow_noise=True)
+    assert [row.side for row in rows] == ["audiojax", "faiss flat"]
+    assert rows[1].ratio > 0
+    assert all("copies of the vectors" in row.note for row in rows)
