@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from audiojax.api.start import tokenizer_folder
+from audiojax.data.layouts.extra_captions import read_extra_captions
 from audiojax.data.pipeline import MemorySource, Transform, captions_of, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
 from audiojax.data.soundworld.scenes import class_labels
 from audiojax.data.soundworld.source import SceneSource
-from audiojax.data.sources import JoinedRecords, open_records
+from audiojax.data.sources import ExtraCaptions, JoinedRecords, open_records
 from audiojax.data.transforms import ClipTransform
 from audiojax.errors import UsageError
 from audiojax.files import shown
@@ -48,6 +49,24 @@ def open_split(data: Mapping[str, Any], split: str, *, progress: bool = True) ->
     sources = [_soundworld({**data, "domain": domain}, split, progress) for domain in data["domain"].split("+")]
     source = sources[0] if len(sources) == 1 else JoinedRecords(sources)
     return MemorySource(source) if data["in_memory"] or kind == "memory" else source
+
+
+def with_extra_captions(data: Mapping[str, Any], source: Any) -> Any:
+    """The training records with the captions of the file that `data.extra_captions` names, {clip id: [captions]}, if it names one.
+
+    Raises:
+      UsageError: the file cannot be read, or no clip has one of its ids.
+    """
+    path = data.get("extra_captions")
+    if not path:
+        return source
+    extra, faults = read_extra_captions(path)
+    if faults:
+        raise UsageError(f"data.extra_captions: {faults[0].where}: {faults[0].detail or faults[0].kind}; {len(faults)} entries are wrong")
+    found = ExtraCaptions(source, extra)
+    if not found.matched:
+        raise UsageError(f"data.extra_captions: {shown(path)} names {len(extra)} clips, and none of the {len(source)} training clips")
+    return found
 
 
 def _soundworld(data: Mapping[str, Any], split: str, progress: bool) -> Any:
@@ -90,7 +109,7 @@ def training_stream(config: Mapping[str, Any], source: Any, transform: Transform
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         mode=data["mode"],
-        captions=data["captions"] or None,
+        captions=None if data.get("extra_captions") else data["captions"] or None,
         threads=data["threads"],
         workers=data["workers"],
     )

@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
+from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream, with_extra_captions
 from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.start import Start, start_of
 from audiojax.api.states import stored_states
@@ -222,6 +222,7 @@ def _open_together(config: Mapping[str, Any], progress: bool) -> list[Any]:
     split, domain = data.get("train_split", "train"), config["tokenizer"].get("domain") or data["domain"]
     with _first_alone("data built"):
         train_source, val_source = (open_split(data, name, progress=progress) for name in (split, "val"))
+        train_source = with_extra_captions(data, train_source)
         same = domain == data["domain"] or config["tokenizer"].get("folder")
         return [train_source, val_source, train_source if same else open_split({**data, "domain": domain}, split, progress=progress)]
 

@@ -5,7 +5,7 @@ A record is {"audio": int16 [n] mono, "sample_rate": Hz, "id": str, "captions": 
 
 import hashlib
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,37 @@ class JoinedRecords:
             raise IndexError(f"{self!r} has no record {index}")
         number = int(np.searchsorted(self._ends, index, side="right"))
         return self.sources[number], index - (int(self._ends[number - 1]) if number else 0)
+
+
+class ExtraCaptions:
+    """The records of a source with further captions after their own: sentences that a language model made of them, say."""
+
+    def __init__(self, source: Any, extra: Mapping[str, Sequence[str]]):
+        """`extra` maps ids to captions; ids that the source does not have are left out, and `matched` says how many it has."""
+        self.source = source
+        ids = [source[i]["id"] for i in range(len(source))]
+        self._extra = [tuple(extra.get(name, ())) for name in ids]
+        self.matched = sum(map(bool, self._extra))
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __repr__(self) -> str:  # Grain checkpoints compare this text
+        return f"ExtraCaptions({self.source!r}, {sum(map(len, self._extra))} more)"
+
+    def identity(self) -> str:
+        """Of the source and of every caption."""
+        return hashlib.sha256(repr((self.source.identity(), self._extra)).encode()).hexdigest()
+
+    def captions(self, index: int) -> Sequence[str]:
+        """The captions of one record, its own first."""
+        source = self.source
+        own = source.captions(index) if callable(getattr(source, "captions", None)) else source[index]["captions"]
+        return [*own, *self._extra[operator.index(index)]]
+
+    def __getitem__(self, index: int) -> dict:
+        record = self.source[index]
+        return {**record, "captions": [*record["captions"], *self._extra[operator.index(index)]]}
 
 
 def open_records(data_dir: str | Path, split: str) -> StoredRecords:

@@ -39,6 +39,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.data.max_tokens = 32
     config.data.clean_captions = True  # lower case and no punctuation, as BERT's captions were
     config.data.captions = 5  # of each clip
+    config.data.extra_captions = ""  # JSON file {clip id: [captions]} of further captions for training
     config.data.mode = "pairs"  # every (clip, caption) is an example | random: a clip is one, with a caption drawn each time
     config.data.states = True  # run the frozen towers once and train on what they give
     config.data.states_dtype = "float16"  # that this is stored in

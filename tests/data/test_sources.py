@@ -1,10 +1,10 @@
-"""Several sources as one."""
+"""Several sources as one, and sources with more captions."""
 
 import pickle
 
 import pytest
 
-from audiojax.data.sources import JoinedRecords
+from audiojax.data.sources import ExtraCaptions, JoinedRecords
 
 
 class Letters(tuple):
@@ -24,3 +24,18 @@ def test_joined_records_come_one_source_after_the_other():
 def test_a_record_that_is_not_there(index):
     with pytest.raises(IndexError, match="has no record"):
         JoinedRecords([Letters("ab"), Letters("cde")])[index]
+
+
+class Clips(list):
+    def identity(self):
+        return "clips"
+
+
+def test_extra_captions_come_after_their_own():
+    clips = Clips({"id": name, "captions": [name * 2]} for name in "abc")
+    more = ExtraCaptions(clips, {"b": ("one", "two"), "x": ("nobody's",)})
+    assert [more[i]["captions"] for i in range(3)] == [["aa"], ["bb", "one", "two"], ["cc"]]
+    assert [list(more.captions(i)) for i in range(3)] == [more[i]["captions"] for i in range(3)]
+    assert more.matched == 1
+    assert clips[1]["captions"] == ["bb"]
+    assert more.identity() != ExtraCaptions(clips, {"b": ("one",)}).identity()
