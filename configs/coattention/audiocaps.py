@@ -3,8 +3,8 @@
 Paper: arXiv 2412.20914; its tables could not be read, so no score is promised here. The unit is MCAN's small network; learning rates,
 batch and epochs are choices of this project. 49,274 training clips with one caption each.
 
-  audiojax data pack /data/AudioCaps --out /data/audiocaps --sample-rate 48000
-  audiojax train --config configs/coattention/audiocaps.py --workdir runs/audiocaps --config.data.dir=/data/audiocaps
+  audiojax data pack /data/AudioCaps --out packed --sample-rate 48000
+  audiojax train --config configs/coattention/audiocaps.py --workdir runs/audiocaps --config.data.dir=packed/audiocaps
   audiojax train --config configs/coattention/audiocaps.py:stack ... --config.parallel=mesh --config.mesh="(1,8,1)"
 """
 

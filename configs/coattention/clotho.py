@@ -3,8 +3,8 @@
 Paper: arXiv 2412.20914; its tables could not be read, so no score is promised here. 3,839 training clips; an epoch visits every
 (clip, caption) pair once.
 
-  audiojax data pack /data/Clotho --out /data/clotho --sample-rate 48000
-  audiojax train --config configs/coattention/clotho.py --workdir runs/clotho --config.data.dir=/data/clotho
+  audiojax data pack /data/Clotho --out packed --sample-rate 48000
+  audiojax train --config configs/coattention/clotho.py --workdir runs/clotho --config.data.dir=packed/clotho
 """
 
 from ml_collections import ConfigDict
