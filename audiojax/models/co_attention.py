@@ -29,7 +29,7 @@ from audiojax.nn.mlp import Mlp
 from audiojax.typing import Array, Key, Params
 
 CASCADES = ("single", "stack", "iterate", "encdec")
-PAIRS = 32  # scored together: at D = 512 more of them leave a CPU's caches, and at 128 cost a third of the speed
+PAIRS = 32  # scored together: at D = 512 more of them leave the caches of a CPU, and 128 cost a fifth to a third of the speed
 
 
 @dataclass(frozen=True)
