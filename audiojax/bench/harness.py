@@ -65,7 +65,7 @@ class Row:
       device: name of that device.
       ratio: how many times faster the first side of the case is, per item; None for the first side itself, or where it was refused.
       note: why the ratio was refused, or empty.
-      gflops: billions of floating-point operations a second; the first side's count per item stands for all. None where it counted none.
+      gflops: billions of floating-point operations a second, by the side's own count, or else the first side's; None where there is none.
     """
 
     case: str
@@ -295,6 +295,7 @@ def compare(
     for side, got, worker in zip(sides, taken, workers, strict=True):
         items, first_seconds, platform, device = (worker.facts[name] for name in ("items", "first_seconds", "platform", "device"))
         row = make_row(case, side.name, items, got, first_seconds, worker.memory_mib, platform, device)
-        flops, of_items = (workers[0].facts.get(name) for name in ("flops", "items"))
+        counted = worker.facts if "flops" in worker.facts else workers[0].facts
+        flops, of_items = (counted.get(name) for name in ("flops", "items"))
         rows.append(replace(row, gflops=flops / of_items * row.per_second / 1e9) if flops else row)
     return with_ratios(rows, allow_noise)

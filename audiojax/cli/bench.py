@@ -7,17 +7,18 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
-from audiojax.bench import index, packing, pair_denoiser, towers
+from audiojax.bench import coattention, index, packing, pair_denoiser, towers
 from audiojax.bench.harness import MIN_QUIET, Row
 from audiojax.cli.parsing import file_named, nearest, whole_number
 from audiojax.errors import AudiojaxError, UsageError
 
-CASES = ("pair_denoiser", "index", *towers.CASES, "packing")
+CASES = ("pair_denoiser", "coattention", "index", *towers.CASES, "packing")
 GROUPS = {"llama": tuple(name for name in towers.CASES if name.startswith("llama_"))}
 EXAMPLES = """
 audiojax bench                                        # all cases at published size, beside torch where it is installed
 audiojax bench unet bert --torch-forms channels_last bfloat16
 audiojax bench pair_denoiser --queries 500 --no-torch
+audiojax bench coattention --no-torch                 # pairs a second, and the GFLOP/s beside a plain matrix product
 audiojax bench packing                                # audiojax data pack beside a loop over soundfile and soxr
 audiojax bench --json bench.json --allow-noise        # ratios also on a busy machine, marked as noisy
 audiojax bench --small --allow-noise                  # whether everything runs here, in a few minutes
@@ -100,6 +101,8 @@ def measure(name: str, forms: Sequence[str], args: Namespace) -> list[Row]:
     if name == "pair_denoiser":
         asked = {key: getattr(args, key) for key in ("queries", "steps", "width", "torch_queries") if getattr(args, key) is not None}
         known, work = pair_denoiser.FORMS, partial(pair_denoiser.run, **(pair_denoiser.SMALL if args.small else {}) | asked)
+    elif name == "coattention":
+        known, work = coattention.FORMS, partial(coattention.run, **(coattention.SMALL if args.small else {}))
     else:
         known, work = towers.CASES[name].forms, partial(towers.run, name, small=args.small)
     if absent := [form for form in forms if form not in known]:

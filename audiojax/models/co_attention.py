@@ -29,6 +29,7 @@ from audiojax.nn.mlp import Mlp
 from audiojax.typing import Array, Key, Params
 
 CASCADES = ("single", "stack", "iterate", "encdec")
+PAIRS = 32  # scored together: at D = 512 more of them leave the caches of a CPU, and 128 cost a fifth to a third of the speed
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ def pair_scores(
     audio: States,
     keys: Shaped[Array, "i j"] | None = None,
     *,
-    block: int = 8,
+    block: int | None = None,
     remat: bool = False,
 ) -> Float[Array, "i j"]:
     """s_ij of every text i with every sound j, float32, `block` sounds at a time: the states of i * block pairs are alive at once.
@@ -275,11 +276,11 @@ def pair_scores(
       params: of the network.
       text, audio: states of i texts and j sounds.
       keys: one for each pair, for dropout in training; None in evaluation.
-      block: sounds of a step; it changes nothing but memory and speed.
+      block: sounds of a step, by default as many as make PAIRS pairs, at least one; it changes nothing but memory and speed.
       remat: whether the backward pass computes a block again and keeps only its inputs.
     """
-    sounds = audio.mask.shape[0]
-    block = min(block, sounds)
+    texts, sounds = text.mask.shape[0], audio.mask.shape[0]
+    block = min(block or max(1, PAIRS // texts), sounds)
     train = keys is not None
     of_pair = partial(pair_score, network, params)
     of_text = jax.vmap(of_pair, in_axes=(None, 0, 0 if train else None))

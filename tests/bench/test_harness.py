@@ -128,4 +128,4 @@ def test_what_workers_of_all_frameworks_share_does_not_load_jax():
 @pytest.mark.parity
 def test_the_torch_workers_do_not_load_jax():
     pytest.importorskip("torch")
-    assert not loads_jax("audiojax.bench.pair_denoiser_torch", "audiojax.bench.towers_torch")
+    assert not loads_jax("audiojax.bench.coattention_torch", "audiojax.bench.pair_denoiser_torch", "audiojax.bench.towers_torch")

@@ -155,7 +155,7 @@ class TestScores:
         network, params = made(config)
         want = one_by_one(network, params, *inputs)
         assert np.ptp(want) > 1e-3
-        for block in (1, 3, 8) if config == NARROW else (3,):
+        for block in (None, 1, 3, 8) if config == NARROW else (3,):
             np.testing.assert_allclose(score(network, params, *inputs, block=block), want, atol=1e-5)
 
     def test_padding_does_not_matter(self, inputs, config):

@@ -16,13 +16,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
 
 from audiojax.metrics.retrieval import Ranks, audio_to_text, text_to_audio
-from audiojax.models.co_attention import CoAttention, States, pair_score
+from audiojax.models.co_attention import PAIRS, CoAttention, States, pair_score
 from audiojax.partition import mesh_of
 from audiojax.typing import Params
 
 DIRECTIONS = ("t2a", "a2t")  # text query over clips, clip query over texts
 BELOW = 4.0  # what a candidate that was not scored again loses: cosines differ by 2 at most
-CANDIDATES = 32  # of a query, scored together
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def rescore(
       top: numbers of the other ones.
     """
     queries, m = top.shape
-    together = min(CANDIDATES, m)
+    together = min(PAIRS, m)
     padded = np.take(top, np.arange(-(-m // together) * together) % m, axis=1)
     chosen = padded.reshape(-1, together)  # [items, together]: a query with some of its candidates
     mesh = mesh_of(params)
