@@ -21,13 +21,13 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Shaped
 
 from audiojax.collectives import example_keys, gather_batch, local_key, row_offset
-from audiojax.encoders.bert import PRESETS as BERTS
 from audiojax.encoders.htsat import PRESETS as HTSATS
 from audiojax.errors import UsageError
 from audiojax.losses.contrastive import same_clip_mask, symmetric_nt_xent
 from audiojax.models.co_attention import CASCADES, CoAttention, CoAttentionConfig, States, pair_scores
 from audiojax.papers.coattention.model import Towers
 from audiojax.papers.coattention.ranking import Split, search_split
+from audiojax.papers.options import dtype_of, text_tower_of
 from audiojax.papers.task import Encoders, Paper, Slot, Task, choice
 from audiojax.towers.clap_features import PRESETS as FRONT_ENDS
 from audiojax.typing import Array, Batch, Key, Params
@@ -46,7 +46,6 @@ SWITCHES = {
     "pool": ("mean", "attention"),
     "audio_positions": ("none", "sinusoidal"),
 }
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
       UsageError: an unknown preset or option, with the ones that exist.
     """
     model, data = config["model"], config["data"]
-    types = {"dtype": DTYPES[choice("model.dtype", model["dtype"], DTYPES)]}
+    types = {"dtype": dtype_of(config)}
     front_end = FRONT_ENDS[choice("model.front_end", model["front_end"], FRONT_ENDS)]
     if front_end.fusion:
         raise UsageError(f"config key 'model.front_end' is '{model['front_end']}'; the segments of a fused CLAP have no place in time")
@@ -94,10 +93,7 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
             f"model.front_end '{model['front_end']}' takes windows of {front_end.samples} samples at {front_end.mel.sample_rate} Hz;"
             f" data.seconds and data.sample_rate give {samples} at {data['sample_rate']} Hz"
         )
-    text = BERTS[choice("model.text_preset", model["text_preset"], BERTS)]
-    if data["max_tokens"] > text.max_length:
-        raise UsageError(f"data.max_tokens is {data['max_tokens']}, and the text tower has {text.max_length} positions")
-    text = dataclasses.replace(text, vocab_size=vocab_size, dropout=model["text_dropout"], attention_dropout=model["text_dropout"])
+    text = text_tower_of(config, vocab_size)
     towers = Towers(HTSATS[choice("model.audio_preset", model["audio_preset"], HTSATS)], text, front_end.mel, **types)
     switches = dict(model["cascade"])
     for name, allowed in SWITCHES.items():

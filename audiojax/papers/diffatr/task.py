@@ -20,7 +20,6 @@ from jaxtyping import Float
 
 from audiojax.audio.spectral import PRESETS as MELS
 from audiojax.collectives import example_keys, gather_batch, local_key, row_offset
-from audiojax.encoders.bert import PRESETS as BERTS
 from audiojax.encoders.panns import PRESETS as PANNS
 from audiojax.errors import UsageError
 from audiojax.losses.contrastive import same_clip_mask, symmetric_nt_xent
@@ -30,6 +29,7 @@ from audiojax.papers.diffatr.inference import Fusion, Scores
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.model import DualEncoder, cosine, unit_rows
 from audiojax.papers.diffatr.ranking import Direction
+from audiojax.papers.options import dtype_of, text_tower_of
 from audiojax.papers.task import Paper, Slot, Task, choice
 from audiojax.schedule import Schedule, make_schedule
 from audiojax.typing import Array, Batch, Key, Params
@@ -75,7 +75,7 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
       UsageError: an unknown preset or option, with the ones that exist.
     """
     model = config["model"]
-    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[choice("model.dtype", model["dtype"], ("float32", "bfloat16"))]
+    dtype = dtype_of(config)
     presets = PANNS[choice("model.audio", model["audio"], PANNS)]
     audio = presets[choice("model.audio_preset", model["audio_preset"], presets)]
     audio = dataclasses.replace(
@@ -84,10 +84,7 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     mel = MELS[choice("model.mel", model["mel"], MELS)]
     if mel.sample_rate != config["data"]["sample_rate"]:
         raise UsageError(f"model.mel '{model['mel']}' takes {mel.sample_rate} Hz, but data.sample_rate is {config['data']['sample_rate']}")
-    text = BERTS[choice("model.text_preset", model["text_preset"], BERTS)]
-    if config["data"]["max_tokens"] > text.max_length:
-        raise UsageError(f"data.max_tokens is {config['data']['max_tokens']}, and the text tower has {text.max_length} positions")
-    text = dataclasses.replace(text, vocab_size=vocab_size, dropout=model["text_dropout"], attention_dropout=model["text_dropout"])
+    text = text_tower_of(config, vocab_size)
     stripes = (
         tuple(sorted(model["spec_augment"].items())) if model["spec_augment"]["time_stripes"] + model["spec_augment"]["mel_stripes"] else ()
     )

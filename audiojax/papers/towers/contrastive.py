@@ -18,8 +18,9 @@ from audiojax.encoders.clap import PRESETS, Clap
 from audiojax.errors import UsageError
 from audiojax.losses.contrastive import same_clip_mask, symmetric_nt_xent
 from audiojax.metrics.retrieval import retrieval_scores
+from audiojax.papers.options import dtype_of
 from audiojax.papers.task import Task, choice
-from audiojax.papers.towers.inputs import check_rate, dtype_of, hear, stripes_of
+from audiojax.papers.towers.inputs import check_rate, hear, stripes_of
 from audiojax.towers.clap_features import PRESETS as FRONT_ENDS
 from audiojax.towers.clap_features import ClapFrontEnd
 from audiojax.typing import Array, Batch, Key, Params

@@ -10,15 +10,8 @@ from jaxtyping import Array, Float, Int, Shaped
 from audiojax.audio.augment import spec_augment
 from audiojax.audio.spectral import MelConfig, log_mel
 from audiojax.errors import UsageError
-from audiojax.papers.task import choice
 
 EVALUATION_SEED = 0  # of the masks in evaluation, which are the same in every run
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-def dtype_of(config: Mapping[str, Any]) -> jnp.dtype:
-    """The dtype of the computation that the config names. UsageError for an unknown one."""
-    return DTYPES[choice("model.dtype", config["model"]["dtype"], DTYPES)]
 
 
 def check_rate(config: Mapping[str, Any], mel: MelConfig) -> None:

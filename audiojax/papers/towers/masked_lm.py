@@ -14,9 +14,10 @@ from audiojax.collectives import example_keys, local_key
 from audiojax.encoders.bert import PRESETS, BertEncoder, MaskedLmHead
 from audiojax.errors import UsageError
 from audiojax.losses.tokens import token_cross_entropy, token_mean
+from audiojax.papers.options import dtype_of
 from audiojax.papers.task import Task, choice
 from audiojax.papers.towers import words
-from audiojax.papers.towers.inputs import caption_keys, dtype_of
+from audiojax.papers.towers.inputs import caption_keys
 from audiojax.text.tokenizer import MASK, SPECIAL
 from audiojax.typing import Batch, Key, Params
 

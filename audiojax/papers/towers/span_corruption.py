@@ -13,9 +13,10 @@ from audiojax.collectives import example_keys, local_key
 from audiojax.encoders.t5 import PRESETS, T5Encoder
 from audiojax.losses.tokens import token_cross_entropy, token_mean
 from audiojax.models.t5_decoder import T5Decoder
+from audiojax.papers.options import dtype_of
 from audiojax.papers.task import Task, choice
 from audiojax.papers.towers import words
-from audiojax.papers.towers.inputs import caption_keys, dtype_of
+from audiojax.papers.towers.inputs import caption_keys
 from audiojax.papers.towers.spans import Corrupted, corrupt_spans, sentinels
 from audiojax.text.tokenizer import PAD, SPECIAL
 from audiojax.typing import Batch, Key, Params

@@ -20,8 +20,9 @@ from audiojax.collectives import example_keys, local_key
 from audiojax.data.soundworld.classes import CLASSES
 from audiojax.encoders import beats, panns
 from audiojax.metrics.tagging import average_precisions
+from audiojax.papers.options import dtype_of
 from audiojax.papers.task import Task, choice
-from audiojax.papers.towers.inputs import check_rate, dtype_of, hear, stripes_of
+from audiojax.papers.towers.inputs import check_rate, hear, stripes_of
 from audiojax.typing import Batch, Key, Params
 
 SMALLEST = 1e-7  # a probability of exactly 0 or 1 would make the loss infinite
