@@ -68,9 +68,14 @@ class CoAttentionFinder(RunFinder):
         ]
         return jax.tree.map(lambda *x: np.concatenate(x)[: len(windows)], *found)
 
-    def retrieval(self, predictions: Mapping[str, np.ndarray], *, every_pair: bool = False) -> Retrieval:
+    def retrieval(self, predictions: Mapping[str, np.ndarray]) -> Retrieval:
         """Ranks and tables of a split."""
-        return of_coattention(self, predictions, top_m=0 if every_pair else None)
+        return of_coattention(self, predictions)
+
+    def matrix(self, predictions: Mapping[str, np.ndarray]) -> Float[np.ndarray, "t a"]:
+        """s of every text with every clip."""
+        split = coattention.Split.from_predictions(predictions)
+        return coattention.search_split(self.settings.cascade, self.params, split, top_m=0, directions=("t2a",))["t2a"].scores
 
     @cached_property
     def _text_states(self) -> Any:

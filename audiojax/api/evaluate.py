@@ -130,7 +130,7 @@ def probe_table(finder: RunFinder, data: Mapping[str, Any], progress: bool) -> t
     for split in PROBES:
         predictions = finder.predictions(open_split(data, split, progress=progress))
         kind, first = split.removeprefix("probe_"), {name: x[:, :1] if name.startswith("text") else x for name, x in predictions.items()}
-        right = minimal_pairs(finder.retrieval(first, every_pair=True).matrix)
+        right = minimal_pairs(finder.matrix(first))
         interval = mean_interval(right, np.arange(len(right)) // 2)
         metrics.append(Metric(kind, interval.estimate, interval.low, interval.high, chance=0.5))
         scores[f"probe/{kind}"] = interval.estimate

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from audiojax.api.clap_search import ClapFinder, is_public
 from audiojax.api.coattention_search import CoAttentionFinder
 from audiojax.api.opening import final_folder, open_tower_run
-from audiojax.api.retrieval import Retrieval, of_diffatr
+from audiojax.api.retrieval import Retrieval, diffatr_directions, fused_matrix, of_diffatr
 from audiojax.api.runs import RunFinder
 from audiojax.api.search import Reranker, Searcher
 from audiojax.api.weights import load_pretrained
@@ -104,9 +104,13 @@ class Finder(RunFinder):
         """Un-normalised joint embeddings of clips in [-1, 1] at `sample_rate`, all of one length; rows go over all devices."""
         return np.asarray(self._encode_audio(self.params, self.model_state, self.put_rows(waveforms)))[: len(waveforms)]
 
-    def retrieval(self, predictions: Mapping[str, np.ndarray], *, every_pair: bool = False) -> Retrieval:
-        """Ranks and tables of a split; every pair has its cosine whatever the shortlist."""
+    def retrieval(self, predictions: Mapping[str, np.ndarray]) -> Retrieval:
+        """Ranks and tables of a split."""
         return of_diffatr(self, predictions)
+
+    def matrix(self, predictions: Mapping[str, np.ndarray]) -> Float[np.ndarray, "t a"]:
+        """The cosine of every text with every clip, fused on the best candidates."""
+        return fused_matrix(self, diffatr_directions(self, predictions)["t2a"])
 
     def rerank(self, query: str, hits: Sequence[Hit], index: Index) -> Float[np.ndarray, " m"]:
         """Cosine of query and windows, fused with their joint distribution; those that another model indexed are read from their files."""

@@ -43,21 +43,20 @@ class Retrieval:
 
 def of_diffatr(finder: Any, predictions: Mapping[str, np.ndarray]) -> Retrieval:
     """DiffATR: the cosine, fused with what the diffusion says about the best candidates; and the generation loss by noise level."""
-    search_key, loss_key = (jax.random.fold_in(jax.random.key(finder.config["seed"]), i) for i in (1, 2))
-    directions = diffatr.search_split(finder.settings, finder.params, predictions, search_key)
+    directions = diffatr_directions(finder, predictions)
+    loss_key = jax.random.fold_in(jax.random.key(finder.config["seed"]), 2)
     rivals = min(RIVALS, len(predictions["audio"]))
     losses = diffatr.generation_curve(finder.settings, finder.params, predictions, loss_key, candidates=rivals)
     fusion = {name: finder.fusion[name] if f"denoiser_{name}" in finder.params else None for name in directions}
     scores = {key: value for name, direction in directions.items() for key, value in direction.summary(fusion[name]).items()}
     ranks = {name: direction.ranks(fusion[name]) for name, direction in directions.items()}
     ranks |= {f"{name}_cosine": direction.ranks() for name, direction in directions.items()}
-    found, chosen = directions["t2a"].scores, fusion["t2a"]
     inference, diffusion = finder.config["inference"], finder.config["diffusion"]
     return Retrieval(
         system="DiffATR",
         ranks=ranks,
         scores=scores,
-        matrix=np.asarray(found.similarity) if chosen is None else diffatr.fuse(found, chosen),
+        matrix=fused_matrix(finder, directions["t2a"]),
         card={"diffusion": f"{diffusion['schedule']}, K = {diffusion['steps']}, M = {inference['top_m'] or 'all'}"},
         reading=(
             "'Cosine' is the dual encoder alone; 'fused' adds what the diffusion over the best candidates says, with the weight and"
@@ -68,13 +67,22 @@ def of_diffatr(finder: Any, predictions: Mapping[str, np.ndarray]) -> Retrieval:
     )
 
 
-def of_coattention(finder: Any, predictions: Mapping[str, np.ndarray], top_m: int | None = None) -> Retrieval:
-    """Co-attention retrieval: the dual encoder's best candidates, scored again by the cascade.
+def diffatr_directions(finder: Any, predictions: Mapping[str, np.ndarray]) -> dict[str, diffatr.Direction]:
+    """Both directions of a split, before fusion."""
+    key = jax.random.fold_in(jax.random.key(finder.config["seed"]), 1)
+    return diffatr.search_split(finder.settings, finder.params, predictions, key)
 
-    Args:
-      top_m: candidates of a query; None = as the config says, 0 = all.
-    """
-    top_m = finder.config["inference"]["top_m"] if top_m is None else top_m
+
+def fused_matrix(finder: Any, direction: diffatr.Direction) -> Float[np.ndarray, "q a"]:
+    """The fused scores of a direction, or the cosine where there is no denoiser."""
+    if f"denoiser_{direction.name}" not in finder.params:
+        return np.asarray(direction.scores.similarity)
+    return diffatr.fuse(direction.scores, finder.fusion[direction.name])
+
+
+def of_coattention(finder: Any, predictions: Mapping[str, np.ndarray]) -> Retrieval:
+    """Co-attention retrieval: the dual encoder's best candidates, scored again by the cascade."""
+    top_m = finder.config["inference"]["top_m"]
     split = coattention.Split.from_predictions(predictions)
     directions = coattention.search_split(finder.settings.cascade, finder.params, split, top_m=top_m)
     ranks = {name: direction.ranks() for name, direction in directions.items()}

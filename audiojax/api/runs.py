@@ -55,8 +55,12 @@ class RunFinder(Searcher):
         """The parameters that an embedding depends on."""
 
     @abstractmethod
-    def retrieval(self, predictions: Mapping[str, np.ndarray], *, every_pair: bool = False) -> Retrieval:
-        """Ranks and tables of a split, from `predictions`; `every_pair` lets no shortlist decide."""
+    def retrieval(self, predictions: Mapping[str, np.ndarray]) -> Retrieval:
+        """Ranks and tables of a split, from `predictions`."""
+
+    @abstractmethod
+    def matrix(self, predictions: Mapping[str, np.ndarray]) -> Float[np.ndarray, "t a"]:
+        """Scores of every text of a small split with every clip; no shortlist decides."""
 
     def predictions(self, source: Any, batch_size: int = 64) -> dict[str, np.ndarray]:
         """What the task predicts for all clips of a data source with all their captions."""
