@@ -181,9 +181,10 @@ def _step(state: _State, queries, rows, groups, first, *, mesh: Mesh, k: int, si
 
 
 def _best_of_groups(scores: Float[Array, "q n"], groups: Int[Array, " n"]) -> Float[Array, "q n"]:
-    """The scores with -inf for all rows of a group but its best, the first of equals."""
+    """The scores with -inf for all rows of a group but its best, the first of equals; rows of -1 in its middle do not cut it in two."""
     place = jnp.arange(len(groups), dtype=jnp.int32)
-    starts = jnp.concatenate([jnp.ones(1, bool), groups[1:] != groups[:-1]])
+    run = groups[jax.lax.cummax(jnp.where(groups >= 0, place, 0))]
+    starts = jnp.concatenate([jnp.ones(1, bool), run[1:] != run[:-1]])
     head = jax.lax.cummax(jnp.where(starts, place, 0))  # place of the first row of a row's group
     best = jnp.full_like(scores, -jnp.inf).at[:, head].max(scores, indices_are_sorted=True)[:, head]
     candidate = jnp.where(scores == best, place[None], len(groups))

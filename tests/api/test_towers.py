@@ -86,7 +86,7 @@ def test_a_tower_goes_out_in_its_public_layout(text_tower, tmp_path):
 
 def test_what_does_not_search_says_so(text_tower):
     folder, _ = text_tower
-    with pytest.raises(UsageError, match="TextTower, which does not search; DiffATR and CLAP do"):
+    with pytest.raises(UsageError, match="TextTower, which does not search; DiffATR, co-attention and CLAP do"):
         load_finder(folder / "bert")
     with pytest.raises(UsageError, match="is no run of DiffATR, which this measures"):
         audiojax.evaluate(folder / "bert")

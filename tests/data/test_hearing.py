@@ -45,6 +45,6 @@ def test_members_and_files_are_heard_in_order(members, tmp_path, monkeypatch):
 def test_a_long_sound_gives_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr("audiojax.data.hearing.BLOCKS_PER_SIGN", 2)
     put(tmp_path / "long.wav", tone(200, seconds=17))
-    signs = list(hear(str(tmp_path / "long.wav")))
+    signs = list(hear(Sound(tmp_path / "long.wav")))
     assert [sign.seconds for sign in signs] == [8, 16, 17]
     assert [bool(sign.digest) for sign in signs] == [False, False, True]

@@ -47,6 +47,13 @@ def test_it_finds_what_a_sort_finds(problem, k, block, devices, resident):
         np.testing.assert_array_equal(found.scores, np.take_along_axis(scores, expected, axis=1))
 
 
+def test_rows_that_do_not_count_leave_a_group_whole():
+    rows = np.array([[3.0], [9.0], [2.0], [1.0], [0.0]], np.float32)
+    groups = np.array([0, -1, 0, 1, 2])
+    found = ExactSearch(lambda: [rows], groups, devices=jax.devices()[:1]).search(np.ones((1, 1)), 3)
+    np.testing.assert_array_equal(found.rows, [[0, 3, 4]])
+
+
 def test_more_queries_than_a_device_scores_at_once(monkeypatch):
     monkeypatch.setattr(exact, "QUERY_ROWS", 4)
     rng = np.random.default_rng(0)
