@@ -22,10 +22,12 @@ audiojax doctor --json            # the same for a program
 
 EXTRAS = {
     "test": "to run the tests",
-    "parity": "to compare with PyTorch",
+    "parity": "to compare with PyTorch and faiss",
     "cuda": "to use NVIDIA GPUs",
     "tpu": "to use TPUs",
     "m4a": "to read m4a and aac files",
+    "beam": "to pack data sets on Apache Beam",
+    "mteb": "to measure finders in MTEB",
     "viewer": "to look at TensorBoard logs",
 }
 PROBE = """
