@@ -1,11 +1,8 @@
 """Searching with a CLAP, a public one or a run of ours."""
 
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,26 +10,11 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.search import Searcher
-from audiojax.api.weights import cached
 from audiojax.errors import UsageError
 from audiojax.files import shown
-from audiojax.pretrained.store import is_converted
 from audiojax.text.normalise import clean_query
 from audiojax.towers.clap import ClapTower, window_features
 from audiojax.trainer.layout import make_layout
-
-
-def is_public(path: str | os.PathLike) -> bool:
-    """Whether a path is a checkpoint that `load_pretrained` opens, and none of our runs: a file, a folder of transformers, a hub name."""
-    here = Path(path).expanduser()
-    if not here.exists():
-        return cached(str(path)) is not None
-    if here.is_file() or is_converted(here):
-        return True
-    try:
-        return "model_type" in json.loads((here / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
 
 
 class ClapFinder(Searcher):

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from audiojax.api.clap_search import ClapFinder, is_public
+from audiojax.api.clap_search import ClapFinder
 from audiojax.api.coattention_search import CoAttentionFinder
-from audiojax.api.opening import final_folder, open_tower_run
+from audiojax.api.opening import final_folder, is_public, open_tower_run
 from audiojax.api.retrieval import Retrieval, diffatr_directions, fused_matrix, of_diffatr
 from audiojax.api.runs import RunFinder
 from audiojax.api.search import Reranker, Searcher

@@ -1,6 +1,7 @@
-"""Where the finished model of a run lies, and a run of a tower as the tower itself."""
+"""What lies at a path, a run or a public checkpoint; where the finished model of a run lies, and a run of a tower as the tower itself."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,43 @@ from typing import Any
 import jax
 import numpy as np
 
+from audiojax.api.weights import cached
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.papers.towers import open_tower
+from audiojax.pretrained.reading import holds_weights
+from audiojax.pretrained.store import is_converted
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.base import Tower
 from audiojax.trainer.export import load_export
 
 
+def is_public(path: str | os.PathLike) -> bool:
+    """Whether a path is a checkpoint that `load_pretrained` opens, and none of our runs: a file, a folder of transformers or with a weight
+    file in it, a hub name."""
+    here = Path(path).expanduser()
+    if not here.exists():
+        return cached(str(path)) is not None
+    if here.is_file() or is_converted(here) or holds_weights(here):
+        return True
+    try:
+        return "model_type" in json.loads((here / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
 def final_folder(path: str | os.PathLike) -> Path:
-    """The folder of the finished model at `path`, which is a run directory or such a folder itself."""
+    """The folder of the finished model at `path`, which is a run directory or such a folder itself.
+
+    Raises:
+      UsageError: it is something else; says what.
+    """
     path = Path(path).expanduser()
     if not path.is_dir():
         raise UsageError(f"{path}: no such folder; train a model with `audiojax train`, or `audiojax demo` for a first one")
+    if is_public(path):
+        raise UsageError(f"{shown(path)}: holds public weights, no run of ours; audiojax.load_pretrained opens them as they are")
     for folder in (path / "final", path):
         if (folder / "card.json").is_file():
             return folder

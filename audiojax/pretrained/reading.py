@@ -26,6 +26,7 @@ from audiojax.pretrained.torch_files import LeftOut, read_torch
 
 SAFETENSORS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 TORCH = ("pytorch_model.bin.index.json", "pytorch_model.bin", "diffusion_pytorch_model.bin")
+PATTERNS = ("*.safetensors.index.json", *SAFETENSORS, "*.safetensors", *TORCH)  # of the weights in a folder, the first one goes
 USUAL_KEYS = ("state_dict", "model")
 READABLE = "audiojax reads safetensors files and torch checkpoints"
 
@@ -134,10 +135,19 @@ def open_weights(path: str | os.PathLike, key: str | None = None) -> WeightFile:
         ) from error
 
 
+def holds_weights(folder: Path) -> bool:
+    """Whether `open_weights` finds something to open in a folder."""
+    return any(_files_like(folder, pattern) for pattern in PATTERNS)
+
+
+def _files_like(folder: Path, pattern: str) -> list[Path]:
+    return sorted(file for file in folder.glob(pattern) if file.name[0] != ".")  # some systems keep notes in hidden twins
+
+
 def _in_folder(folder: Path) -> Path:
     """The file in a folder that holds its weights or lists them."""
-    for pattern in ("*.safetensors.index.json", *SAFETENSORS, "*.safetensors", *TORCH):
-        found = sorted(file for file in folder.glob(pattern) if file.name[0] != ".")  # some systems keep notes in hidden twins
+    for pattern in PATTERNS:
+        found = _files_like(folder, pattern)
         if len(found) == 1:
             return found[0]
         if found:

@@ -103,7 +103,7 @@ def load_export(folder: str | os.PathLike) -> Exported:
     if not path.is_dir():
         raise UsageError(f"{folder} does not exist: give the folder of an exported model, such as RUN/final")
     card = _read_card(path)
-    config = config_from_json((path / "config.json").read_text(encoding="utf-8"))
+    config = _read_config(path / "config.json")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             structure = checkpointer.metadata(path / "weights").item_metadata.tree
@@ -141,6 +141,18 @@ def _read_card(path: Path) -> dict[str, Any]:
     if card.get("format") != FORMAT:
         raise UsageError(f"{path} has format {card.get('format')}, and this audiojax reads {FORMAT}: update audiojax")
     return card
+
+
+def _read_config(path: Path) -> ConfigDict:
+    try:
+        config = config_from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path.parent} has no config.json: copy the whole folder, or export the model again") from None
+    except (UsageError, ValueError) as error:
+        raise AudiojaxError(f"{path} is damaged ({error}); copy or export the model again") from error
+    if "paper" not in config:
+        raise AudiojaxError(f"{path} is damaged: it names no paper; copy or export the model again")
+    return config
 
 
 def _meet(name: str) -> None:

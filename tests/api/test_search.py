@@ -11,7 +11,8 @@ from platformdirs import user_cache_dir
 
 import audiojax
 from audiojax.api import search
-from audiojax.api.clap_search import ClapFinder, is_public
+from audiojax.api.clap_search import ClapFinder
+from audiojax.api.opening import is_public
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.index.embeddings import read_windows
 from audiojax.index.store import Settings
@@ -229,5 +230,7 @@ def test_what_does_not_search_is_named(clap, tmp_path):
     assert not is_public(tmp_path / "nothing")
     (tmp_path / "config.json").write_text('{"paper": "diffatr"}')
     assert not is_public(tmp_path)
+    (tmp_path / "pytorch_model.bin").touch()  # whose name no config need explain
+    assert is_public(tmp_path)
     with pytest.raises(UsageError, match="the query '.' is empty"):
         audiojax.load_finder(clap[0]).embed_text(["?"])

@@ -161,7 +161,7 @@ def test_every_other_tower(small_towers, tmp_path):
 
     public = {name: audiojax.export(tmp_path / name, tmp_path / "public" / name, format="safetensors") for name in dict.fromkeys(names)}
     for name, ours in (("audiomae", mae), ("beats", tags), ("tagger", tagger)):
-        for want, got in zip(*(jax.tree.leaves(tower(CLIPS)) for tower in (ours, audiojax.load_pretrained(public[name]))), strict=True):
+        for want, got in zip(*(jax.tree.leaves(tower(CLIPS)) for tower in (ours, audiojax.load(public[name]))), strict=True):
             np.testing.assert_array_equal(got, want)
     again = load_finder(public["clap"]).tower
     np.testing.assert_array_equal(again.embed_audio(CLIPS, 16_000), audio)

@@ -25,7 +25,7 @@ def test_show_and_convert(audiojax, source, tmp_path):  # noqa: F811
     assert (code, out.strip()) == (0, str(public))
     assert package.load_pretrained(public, progress=False).config.width == 8
     code, _, err = audiojax("export", "--workdir", str(public), "--out", str(tmp_path / "again"), "--format", "safetensors")
-    assert (code, "is not finished" in err) == (2, True)
+    assert (code, "holds public weights, no run of ours" in err) == (2, True)
 
 
 def test_misuse_is_named(audiojax, source, tmp_path):  # noqa: F811

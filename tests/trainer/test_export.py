@@ -70,6 +70,15 @@ def test_wrong_kind_and_damage(tmp_path):
     with pytest.raises(UsageError, match="format 99"):
         load_export(folder)
     (folder / "card.json").write_text(json.dumps(card))
+    text = (folder / "config.json").read_text()
+    for damaged in (text[:20], "{}", "[]"):
+        (folder / "config.json").write_text(damaged)
+        with pytest.raises(AudiojaxError, match="config.json is damaged"):
+            load_export(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(UsageError, match=r"final has no config\.json"):
+        load_export(folder)
+    (folder / "config.json").write_text(text)
     shutil.rmtree(folder / "weights")
     with pytest.raises(AudiojaxError, match="weights cannot be read"):
         load_export(folder)
