@@ -1,6 +1,6 @@
 """The sound index on disk: a folder of Arrow files that are read through memory maps, and one small file that says which of them count.
 
-    index.json              format, settings, root of the sounds, names and sizes of the files below
+    index.json              format, settings, root of the sounds, names, sizes and checksums of the files below
     files-<id>.arrow        one row per sound file, used or left out: see FILES
     windows-<id>.arrow      one row per window: unit vector, norm that it had, second at which it starts, seconds of sound in it
 
@@ -12,11 +12,13 @@ Windows that no row of the table of files names are what was removed; they go wh
 import contextlib
 import dataclasses
 import fcntl
+import io
 import json
 import mmap
 import os
 import re
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -85,11 +87,12 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One Arrow file of an index: its name, rows and bytes."""
+    """One Arrow file of an index: its name, rows, bytes and their CRC-32, which is None where an older audiojax wrote it."""
 
     name: str
     rows: int
     bytes: int
+    crc32: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +162,7 @@ def unit_vectors(batch: pa.RecordBatch) -> Float[np.ndarray, "w d"]:
 
 
 def read_index(folder: str | os.PathLike) -> Stored:
-    """The index in a folder. Nothing but the table of files is checked row by row; vectors stay on the disk.
+    """The index in a folder. Nothing but the table of files is checked row by row; vectors stay on the disk, see `check.check_index`.
 
     Raises:
       UsageError: there is no index.
@@ -173,7 +176,7 @@ def read_index(folder: str | os.PathLike) -> Stored:
         except FileNotFoundError as error:
             before, manifest = manifest, _read_manifest(folder)  # a running update may have replaced the files
             if manifest == before:
-                _damaged(Path(error.filename), "is missing")
+                damaged(Path(error.filename), "is missing")
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -189,21 +192,26 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             "settings": Settings(**found["settings"]),
             "root": Path(found["root"]),
             "width": int(found["width"]),
-            "parts": tuple(Part(str(part["name"]), int(part["rows"]), int(part["bytes"])) for part in found["parts"]),
+            "parts": tuple(map(_part, found["parts"])),
         }
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        _damaged(path, f"{type(error).__name__}: {error}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        damaged(path, f"{type(error).__name__}: {error}")
+
+
+def _part(found: dict[str, Any]) -> Part:
+    crc32 = found.get("crc32")
+    return Part(str(found["name"]), int(found["rows"]), int(found["bytes"]), None if crc32 is None else int(crc32))
 
 
 def _open(folder: Path, manifest: dict[str, Any]) -> Stored:
     settings, parts, width = manifest["settings"], manifest["parts"], manifest["width"]
     if not parts or width < 1 or settings.dtype not in DTYPES or any(not PART_NAME.fullmatch(part.name) for part in parts):
-        _damaged(folder / MANIFEST, "names files, a width or a dtype that no index has")
+        damaged(folder / MANIFEST, "names files, a width or a dtype that no index has")
     table, schema = _mapped(folder, parts[0], FILES), window_schema(width, settings.dtype)
     files = pa.Table.from_batches([batch for batch, _ in table], FILES)
     windows = [item for part in parts[1:] for item in _mapped(folder, part, schema)]
     if why := _faults(files, sum(part.rows for part in parts[1:])):
-        _damaged(folder / parts[0].name, why)
+        damaged(folder / parts[0].name, why)
     batches, maps = (tuple(item[i] for item in windows) for i in (0, 1))
     return Stored(folder, settings, manifest["root"], width, files, batches, maps, parts)
 
@@ -229,19 +237,20 @@ def _mapped(folder: Path, part: Part, schema: pa.Schema) -> list[tuple[pa.Record
     with open(path, "rb") as opened:
         size = os.fstat(opened.fileno()).st_size
         if size != part.bytes or not size:
-            _damaged(path, f"has {size} bytes instead of {part.bytes}")
+            damaged(path, f"has {size} bytes instead of {part.bytes}")
         under = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
     try:
         file = pa.ipc.open_file(pa.py_buffer(under))
         batches = [file.get_batch(i) for i in range(file.num_record_batches)]
     except (pa.ArrowException, OSError) as error:
-        _damaged(path, str(error))
+        damaged(path, str(error))
     if not file.schema.equals(schema) or sum(map(len, batches)) != part.rows:
-        _damaged(path, "its columns or its number of rows are not those of an index")
+        damaged(path, "its columns or its number of rows are not those of an index")
     return [(batch, under) for batch in batches]
 
 
-def _damaged(path: Path, why: str) -> NoReturn:
+def damaged(path: Path, why: str) -> NoReturn:
+    """AudiojaxError that names a file of an index, what is wrong with it, and what to do."""
     raise AudiojaxError(f"{shown(path)}: damaged: {' '.join(why.split())}; delete the folder of the index and make it anew")
 
 
@@ -282,7 +291,7 @@ def write_part(folder: Path, kind: str, schema: pa.Schema, batches: Iterable[pa.
     """
     path, rows = folder / f"{kind}-{uuid.uuid4().hex}.arrow", 0
     try:
-        with open(path, "wb") as file:
+        with _Summed(path) as file:
             with pa.ipc.new_file(file, schema) as writer:
                 for batch in batches:
                     writer.write_batch(batch)
@@ -295,7 +304,19 @@ def write_part(folder: Path, kind: str, schema: pa.Schema, batches: Iterable[pa.
             why = f"cannot write the index: {error.strerror or error}; free space or choose another place"
             raise AudiojaxError(f"{shown(folder)}: {why}") from error
         raise
-    return Part(path.name, rows, path.stat().st_size)
+    return Part(path.name, rows, path.stat().st_size, file.crc32)
+
+
+class _Summed(io.BufferedWriter):
+    """A new file, and the CRC-32 of what was written to it."""
+
+    def __init__(self, path: Path):
+        super().__init__(io.FileIO(path, "w"))
+        self.crc32 = 0
+
+    def write(self, data) -> int:
+        self.crc32 = zlib.crc32(data, self.crc32)
+        return super().write(data)
 
 
 def commit(folder: Path, settings: Settings, root: Path, width: int, parts: Sequence[Part]) -> None:

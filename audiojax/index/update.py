@@ -15,6 +15,7 @@ from audiojax.audio.reasons import BadAudio, Reason
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown
 from audiojax.index import store
+from audiojax.index.check import check_parts
 from audiojax.index.embeddings import EmbedFn, Entry, bad_entry, embed_files
 from audiojax.index.listing import content_digest, list_sounds, reason_of, stamp
 from audiojax.index.store import Settings, Stored
@@ -236,8 +237,9 @@ class _Update:
         for row in used:
             live[row.row : row.row + row.windows] = True
         place = np.cumsum(live) - 1
-        schema = store.window_schema(self.width, self.settings.dtype)
-        self._parts = [store.write_part(self.folder, "windows", schema, _even(_living(store.read_index(self.folder), live)))]
+        schema, stored = store.window_schema(self.width, self.settings.dtype), store.read_index(self.folder)
+        check_parts(self.folder, stored.parts[1:])  # what is wrong in them would get a right checksum
+        self._parts = [store.write_part(self.folder, "windows", schema, _even(_living(stored, live)))]
         self._rows = int(live.sum())
         self.files |= {row.path: replace(row, row=int(place[row.row])) for row in used}
         self._changed = True

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from audiojax import api
@@ -15,6 +16,7 @@ from audiojax.bench.harness import Row
 from audiojax.index.search import Hit
 from audiojax.report.sections import Card, Metric, MetricTable, Note, Table
 from tests.audio.test_io import wav_bytes
+from tests.index.test_store import write_index
 
 
 @pytest.fixture
@@ -119,6 +121,19 @@ def test_index_prints_what_it_holds(audiojax, calls, monkeypatch, tmp_path):
     ]
 
 
+def test_an_index_is_checked(audiojax, tmp_path):
+    folder = write_index(tmp_path / "i", np.eye(6), [1, 2, 3])
+    code, out, err = audiojax("index", "--check", "--out", str(folder))
+    facts = [line.split() for line in out.splitlines()]
+    assert (code, ["as", "stored", "2"] in facts, ["without", "a", "checksum", "0"] in facts) == (0, True, True)
+    assert "checking" in err
+    (path,) = folder.glob("windows*")
+    path.write_bytes(path.read_bytes().replace(np.eye(6, dtype=np.float32)[2].tobytes(), bytes(24)))
+    code, out, err = audiojax("index", "--check", "--out", str(folder), "--quiet")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"{path.name}: damaged: its CRC-32 is" in err
+
+
 def test_search_in_an_index_takes_its_model_and_all_options(audiojax, calls, monkeypatch, tmp_path):
     finder, opened = Finder(tmp_path, []), []
     loaded, rerankers = calls("load_finder", finder), calls("load_reranker", "a re-ranker")
@@ -146,6 +161,9 @@ def test_search_in_an_index_takes_its_model_and_all_options(audiojax, calls, mon
         (["search", "rain", "--index", "i", "--weight", "2"], "--weight: must be a number from 0 to 1, not '2'"),
         (["search", "rain", "--index", "nowhere"], "nowhere: no such folder; make one with audiojax index"),
         (["index", "sounds", "--out", "nowhere"], "nowhere: no such folder; make one with audiojax index"),
+        (["index", "--out", "i"], "DIR is missing: name the folder of sound files"),
+        (["index", "--check", "--out", "nowhere"], "nowhere: no such folder; make one with audiojax index"),
+        (["index", "sounds", "--check", "--out", "i"], "--check looks at the index alone: leave out sounds"),
         (["index", "sounds", "--out", "i", "--hop", "0"], "--hop: must be a number from 0.01 up, not '0'"),
     ],
 )

@@ -2,14 +2,18 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.index import store
+from audiojax.index.check import check_index
 from audiojax.index.search import Index
 from audiojax.index.update import FileRow
 
@@ -85,6 +89,8 @@ def test_files_without_windows_of_their_own_are_damage(tmp_path, changes):
         ("settings", {"model": "m"}, "index.json: damaged: TypeError"),
         ("parts", [], "index.json: damaged: names files"),
         ("parts", [{"name": "../../etc/passwd", "rows": 1, "bytes": 1}], "index.json: damaged: names files"),
+        ("parts", [{"name": "files-" + 32 * "0" + ".arrow", "rows": 1, "bytes": 1, "crc32": "?"}], "index.json: damaged: ValueError"),
+        ("parts", ["files"], "index.json: damaged: AttributeError"),
         ("width", 3, r"windows-\w+\.arrow: damaged: its columns"),
     ],
 )
@@ -120,3 +126,38 @@ def test_a_root_that_is_not_utf_8(tmp_path):
     root = Path(os.fsdecode(b"/Ger\xe4usche"))
     index = Index.open(write_index(tmp_path / "index", np.eye(2), [1, 1], root=root))
     assert index.search(np.eye(2), 1)[1][0].path == root / "1.wav"
+
+
+@pytest.mark.parametrize("kind", ["files", "windows"])
+@given(place=st.integers(0, 10**9), bit=st.integers(0, 7))
+@settings(max_examples=20)
+def test_a_flipped_bit_is_found_wherever_it_lies(kind, place, bit):
+    with tempfile.TemporaryDirectory() as folder:
+        made = write_index(Path(folder) / "index", np.eye(6), [1, 2, 3])
+        assert [part.crc32 is None for part in check_index(made).parts] == [False, False]
+        (path,) = made.glob(f"{kind}*")
+        data = bytearray(path.read_bytes())
+        data[place % len(data)] ^= 1 << bit
+        path.write_bytes(data)
+        with pytest.raises(AudiojaxError, match=rf"{path.name}: damaged: .*; delete the folder of the index and make it anew"):
+            check_index(made)
+
+
+def test_a_flipped_bit_of_a_vector_opens_and_is_found_by_a_check(made):
+    (path,) = made.glob("windows*")
+    data = bytearray(path.read_bytes())
+    place = data.index(np.asarray(next(Index.open(made)._stored.vectors()))[3].tobytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    Index.open(made)
+    with pytest.raises(AudiojaxError, match=rf"{path.name}: damaged: its CRC-32 is"):
+        check_index(made)
+
+
+def test_an_index_of_an_older_audiojax_has_no_checksums(made):
+    path = made / store.MANIFEST
+    found = json.loads(path.read_text())
+    for part in found["parts"]:
+        del part["crc32"]
+    path.write_text(json.dumps(found))
+    assert [part.crc32 for part in check_index(made).parts] == [None, None]

@@ -294,6 +294,17 @@ def test_many_files_of_windows_become_one_without_the_removed(folder, update, mo
     assert all(batch.schema.field("vector").type == pa.list_(pa.from_numpy_dtype(np.dtype(dtype)), 3) for batch in index._stored.windows)
 
 
+def test_damage_is_found_before_it_is_merged(folder, update, tmp_path):
+    index = update(folder, Model())
+    (path,) = (tmp_path / "index").glob("windows*")
+    vector = next(index._stored.vectors())[0].tobytes()
+    path.write_bytes(path.read_bytes().replace(vector, bytes(len(vector))))
+    for name in ("0.wav", "2.wav", "b/1.wav", "b/3.wav"):
+        (folder / name).unlink()
+    with pytest.raises(AudiojaxError, match=rf"{path.name}: damaged: its CRC-32 is"):
+        update(folder, Model())
+
+
 def test_two_updates_at_once_take_turns(folder, update, tmp_path):
     done = []
     with store.locked(tmp_path / "index"):
