@@ -10,24 +10,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from audiojax.audio import worker
-from audiojax.audio.pool import run_isolated
-from audiojax.audio.reasons import AudioFileError, Reason
 from audiojax.data import shards
 from audiojax.data.check import list_hash
 from audiojax.data.layouts.clips import Clip, Dataset
-from audiojax.data.layouts.decoding import decode_clip
-from audiojax.data.layouts.sounds import name_of
 from audiojax.data.recordings_beam import run_on_beam
-from audiojax.data.shards import Shard, open_shard
+from audiojax.data.recordings_shard import Settings, Task, note_path, write_alone, write_tasks
 from audiojax.data.sources import schema
-from audiojax.data.transforms import to_int16
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown, write_whole
 from audiojax.progress import counting_bar
@@ -35,39 +29,7 @@ from audiojax.progress import counting_bar
 SAMPLE_RATE = 32_000  # Hz; what PANNs and with it the published configs take
 MAX_SECONDS = {"audiocaps": 10.0, "clotho": 30.0}  # the length that the set promises; a file may hold more
 SHARD_CLIPS = 128  # 80 MB of ten seconds each; a process writes one at a time
-TIMEOUT = 60.0  # s that a clip may take: enough for the longest on a busy machine, so that the same clips are left out everywhere
 REPORT = "report.json"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a clip becomes a record.
-
-    Attributes:
-      sample_rate: Hz.
-      max_seconds: clips are cut there; None = not at all.
-    """
-
-    sample_rate: int
-    max_seconds: float | None
-
-
-@dataclass(frozen=True)
-class Task:
-    """One shard.
-
-    Attributes:
-      shard: the file.
-      clips: what it is made from, in order.
-      fatal: number of a clip -> (reason, detail), of those whose decoding kills a process or never ends.
-    """
-
-    shard: Shard
-    clips: tuple[Clip, ...]
-    fatal: Mapping[int, tuple[str, str]] = field(default_factory=dict)
-
-    def __str__(self) -> str:  # by which the pool names it
-        return str(self.shard.path)
 
 
 @dataclass(frozen=True)
@@ -136,7 +98,7 @@ def pack(
     except OSError as error:
         raise UsageError(f"{shown(plan.folder)}: cannot be written ({error.strerror}); choose another place") from error
     shards.remove_abandoned(plan.folder)
-    missing = [task for task in plan.tasks if not (task.shard.path.is_file() and _note_path(task.shard).is_file())]
+    missing = [task for task in plan.tasks if not (task.shard.path.is_file() and note_path(task.shard).is_file())]
     if beam_options is not None:
         run_on_beam(partial(write_alone, settings=plan.settings), missing, beam_options)
     else:
@@ -207,57 +169,6 @@ def _count(tasks: Iterable[Task]) -> int:
     return sum(len(task.clips) for task in tasks)
 
 
-def write_tasks(tasks: Sequence[Task], settings: Settings, workers: int, advance: Callable[[int], None] = lambda clips: None) -> None:
-    """Writes the shards of `tasks`, each in one child process; `advance` is told how many clips are done, or have to be done again.
-
-    Where a clip kills its child or hangs, its shard is written again without it.
-    """
-    while tasks:
-        again, done = [], 0
-        with contextlib.closing(run_isolated(partial(_write, settings=settings), tasks, workers=workers, timeout=TIMEOUT)) as events:
-            for task, kind, value in events:
-                if kind == worker.PAYLOAD:
-                    done += 1
-                    advance(1)
-                    continue
-                if kind == worker.BAD:
-                    if value.reason not in (Reason.CRASHED_DECODER, Reason.TIMEOUT) or done == len(task.clips):
-                        raise AudiojaxError(value.detail.removeprefix("UsageError: "))  # the child could not write
-                    again.append(replace(task, fatal={**task.fatal, done: (str(value.reason), value.detail)}))
-                    advance(-done)
-                done = 0
-        tasks = again
-
-
-def write_alone(task: Task, settings: Settings) -> None:
-    """Writes one shard, in one child process."""
-    write_tasks([task], settings, workers=1)
-
-
-def _write(task: Task, *, settings: Settings) -> Iterator[None]:
-    """Writes a shard, and beside it, before it gets its place, what it leaves out; yields when a clip is done."""
-    left_out = []
-    with open_shard(task.shard.path, schema()) as write:
-        for number, clip in enumerate(task.clips):
-            try:
-                if number in task.fatal:
-                    raise AudioFileError(name_of(clip.sound), *task.fatal[number])
-                audio = to_int16(decode_clip(clip, settings.sample_rate, settings.max_seconds).samples)
-            except Exception as error:  # decoders raise what they like
-                bad = worker.why_not(error, name_of(clip.sound))
-                place = {"split": clip.split, "id": clip.id, "sound": shown(name_of(clip.sound))}
-                left_out.append(place | {"reason": str(bad.reason), "detail": bad.detail})
-            else:
-                texts = {"id": clip.id, "captions": list(clip.captions), "scene": ""}
-                write({"audio": audio, "sample_rate": settings.sample_rate} | texts)
-            yield
-        write_whole(_note_path(task.shard), json.dumps(left_out))
-
-
-def _note_path(shard: Shard) -> Path:
-    return shard.path.with_name(f".{shard.path.name}.left_out.json")
-
-
 def _finish(plan: _Plan) -> Path:
     """Makes the folder of shards a data set, and returns it."""
     report = _report(plan)
@@ -269,7 +180,7 @@ def _finish(plan: _Plan) -> Path:
     settings = {"shard_items": plan.shard_clips, "description": description, "metadata": facts}
     shards.describe(plan.folder, plan.name, schema(), plan.listed, **settings)
     for task in plan.tasks:
-        _note_path(task.shard).unlink(missing_ok=True)
+        note_path(task.shard).unlink(missing_ok=True)
     shards.remove_abandoned(plan.folder)
     return plan.folder
 
@@ -278,7 +189,7 @@ def _report(plan: _Plan) -> dict[str, Any]:
     dataset, packed = plan.dataset, dict.fromkeys(plan.listed, 0)
     for task in plan.tasks:
         packed[task.shard.split] += shards.count_items(task.shard.path)
-    left_out = [entry for task in plan.tasks for entry in json.loads(_note_path(task.shard).read_text(encoding="utf-8"))]
+    left_out = [entry for task in plan.tasks for entry in json.loads(note_path(task.shard).read_text(encoding="utf-8"))]
     gone = {(entry["split"], entry["id"]) for entry in left_out}
     return {
         "name": dataset.name,

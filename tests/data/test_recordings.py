@@ -18,7 +18,7 @@ import pytest
 import soundfile
 import tensorflow_datasets as tfds
 
-from audiojax.data import recordings
+from audiojax.data import recordings, recordings_shard
 from audiojax.data.check import list_hash
 from audiojax.data.layouts.clips import Clip, Dataset, Fault, Sound
 from audiojax.data.recordings import Settings, config_name, content_hash, pack, read_report
@@ -202,7 +202,7 @@ def test_a_shard_and_a_split_of_which_nothing_is_left(tmp_path):
 
 @pytest.mark.slow
 def test_clips_that_kill_or_hang_their_process_cost_only_themselves(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(recordings, "TIMEOUT", 3.0)
+    monkeypatch.setattr(recordings_shard, "TIMEOUT", 3.0)
     clips = list(dataset.clips)
     for number, name in ((0, "abort.wav"), (2, "hang.wav"), (5, "abort.wav")):
         clips[number] = replace(clips[number], sound=Sound(FatalPath(dataset.folder / name)))
