@@ -6,9 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import audiojax
 from audiojax.api.mteb_encoder import MtebEncoder, columns, unit
 from audiojax.api.search import Searcher
 from audiojax.errors import UsageError
+from audiojax.text.tokenizer import Tokenizer
+from tests.encoders.test_clap import NARROW
+from tests.pretrained.test_clap import hub_folder
+from tests.towers.clap_cases import RATE, clips, variables
 
 TONES = {"low tone": 500.0, "middle tone": 1_000.0, "high tone": 2_000.0}
 
@@ -78,28 +83,54 @@ def test_sounds_and_texts_become_unit_vectors(encoder):
 def test_mteb_measures_a_finder(encoder, category, monkeypatch, tmp_path):
     monkeypatch.setenv("MTEB_CACHE", str(tmp_path))
     mteb = pytest.importorskip("mteb")
-    result = mteb.evaluate(encoder, tone_task(category), cache=None, show_progress_bar=False)
+    sounds = [tone(hertz, 16_000, 0.25) for hertz in TONES.values()]
+    task = made_task(category, sounds, [f"a {name}" for name in TONES], [0, 1, 2])
+    result = mteb.evaluate(encoder, task, cache=None, show_progress_bar=False)
     (scores,) = result.task_results[0].scores["test"]
     assert scores["hit_rate_at_1"] == scores["main_score"] == 1
     assert (result.model_name, result.model_revision) == ("tests/tones", "tones")
 
 
-def tone_task(category):
-    """Texts that look for tones, or tones for texts, as MTEB's tasks of Clotho are made."""
+@pytest.mark.slow
+def test_mteb_ranks_as_the_cosines_of_a_clap_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("MTEB_CACHE", str(tmp_path))
+    mteb = pytest.importorskip("mteb")
+    texts = ["a dog barks", "rain falls on a roof", "the bell rings twice", "rain"]
+    folder = hub_folder(tmp_path / "clap", NARROW["plain"], variables("plain"))
+    Tokenizer.train(texts, 50).save(folder)
+    waveforms = clips((4_000, 7_000, 8_000, 6_000))
+    tower = audiojax.load_pretrained(folder, progress=False)
+    order = np.argsort(tower.embed_text(texts) @ tower.embed_audio(waveforms, RATE).T, axis=1)
+    right = [int(order[i, -place]) for i, place in enumerate((1, 1, 2, 4))]  # where the CLAP has them, from the best on
+    sounds = [{"array": samples, "sampling_rate": RATE} for samples in waveforms]
+    encoder = MtebEncoder(folder, "tests/clap")
+    result = mteb.evaluate(encoder, made_task("t2a", sounds, texts, right), cache=None, show_progress_bar=False)
+    (scores,) = result.task_results[0].scores["test"]
+    assert [scores[f"hit_rate_at_{k}"] for k in (1, 3)] == [2 / 4, 3 / 4]
+    assert scores["mrr_at_10"] == pytest.approx((1 + 1 + 1 / 2 + 1 / 4) / 4, abs=1e-5)
+    assert result.model_revision == encoder.finder.model_id
+
+
+def made_task(category, sounds, texts, right):
+    """Texts that look for sounds, or sounds for texts, as MTEB's tasks of Clotho are made; text i belongs to sound right[i]."""
     from datasets import Dataset, DatasetDict
     from mteb.abstasks.retrieval import AbsTaskRetrieval
     from mteb.abstasks.task_metadata import TaskMetadata
 
-    sounds = {"id": [f"s{i}" for i in range(3)], "audio": [tone(hertz, 16_000, 0.25) for hertz in TONES.values()]}
-    texts = {"id": [f"t{i}" for i in range(3)], "text": [f"a {name}" for name in TONES]}
-    sides = [texts, sounds] if category == "t2a" else [sounds, texts]
+    sides = [
+        {"id": [f"t{i}" for i in range(len(texts))], "text": texts},
+        {"id": [f"s{i}" for i in range(len(sounds))], "audio": sounds},
+    ]
+    pairs = [(f"t{i}", f"s{j}") for i, j in enumerate(right)]
+    if category == "a2t":
+        sides, pairs = sides[::-1], [pair[::-1] for pair in pairs]
 
-    class Tones(AbsTaskRetrieval):
+    class Made(AbsTaskRetrieval):
         metadata = TaskMetadata(
-            name="Tones",
-            description="Tones and their names.",
+            name="Made",
+            description="Sounds and what they are called.",
             reference=None,
-            dataset={"path": "local/tones", "revision": "1"},
+            dataset={"path": "local/made", "revision": "1"},
             type="Any2AnyRetrieval",
             category=category,
             modalities=["audio", "text"],
@@ -118,10 +149,10 @@ def tone_task(category):
 
         def load_data(self, **_):
             self.queries, self.corpus = (DatasetDict({"test": Dataset.from_dict(side)}) for side in sides)
-            self.relevant_docs = {"test": {query: {document: 1} for query, document in zip(sides[0]["id"], sides[1]["id"], strict=True)}}
+            self.relevant_docs = {"test": {query: {document: 1} for query, document in pairs}}
             self.data_loaded = True
 
-    return Tones()
+    return Made()
 
 
 def test_without_mteb_its_extra_is_named(monkeypatch):
