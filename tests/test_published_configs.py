@@ -75,6 +75,7 @@ def test_published_sizes_of_co_attention(argument, units):
     assert sum(leaf.size for leaf in jax.tree.leaves(params["towers"]["text"])) == ROBERTA_BASE
 
 
+@pytest.mark.slow
 def test_a_step_of_published_co_attention_lowers_under_pmap():
     """Three windows of 10 s a clip, 32 clips over 8 devices: all 1,024 pairs."""
     config = to_dict(load_config("coattention/clotho"))
@@ -126,6 +127,7 @@ def test_a_step_at_published_size_on_eight_devices():
     assert not np.array_equal(before, np.asarray(state.params["denoiser_t2a"]["mlp_out"]["kernel"]))
 
 
+@pytest.mark.slow
 def test_a_step_at_published_size_lowers_under_pmap():
     """Whole clips of 30 s, batch 24 over 8 devices; eight copies of the state would not fit a small machine, so it is not run."""
     config = to_dict(load_config("diffatr/clotho:resnet38"))

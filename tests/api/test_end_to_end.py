@@ -156,6 +156,7 @@ def test_another_config_in_the_same_workdir_is_refused(run):
         audiojax.train(config("seed=21"), run, progress=False)
 
 
+@pytest.mark.slow
 def test_where_a_run_runs_may_change(run, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(run, moved, ignore=shutil.ignore_patterns("final"))  # its checkpoints are restored, on a mesh

@@ -192,7 +192,7 @@ def clap(tmp_path_factory):
     return folder, root / "sounds"
 
 
-@pytest.mark.parametrize("form", ["public", "converted"])
+@pytest.mark.parametrize("form", ["public", pytest.param("converted", marks=pytest.mark.slow)])
 def test_a_clap_folder_searches(clap, tmp_path, form):
     folder, sounds = clap
     path = folder if form == "public" else store.convert(folder, tmp_path / "converted")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from tests.trainer import toy
 from tests.trainer.processes import ROOT
 
 SGD = {"all": {"pattern": ".*", "lr": 1.0, "name": "sgd"}}
+FULL = {"groups": toy.GROUPS, "accumulate": 2, "ema_decay": 0.9}
 
 
 def variables():
@@ -46,8 +48,10 @@ def run(layout, groups=SGD, steps=3, trainable=".*", size=16, **options):
     return jax.device_get(state.replace(key=jax.random.key_data(state.key))), history
 
 
-def one_device():
-    return make_layout("mesh", (1, 1, 1), jax.devices()[:1])
+@cache
+def on_one_device(full=False):
+    """What `run` gives on one device, of the plain optimiser or of all options."""
+    return run(make_layout("mesh", (1, 1, 1), jax.devices()[:1]), **(FULL if full else {}))
 
 
 def assert_trees_close(got, expected, rtol=1e-5):
@@ -65,7 +69,7 @@ def assert_trees_close(got, expected, rtol=1e-5):
 )
 def test_gradients_are_equal_on_every_layout(parallel, sizes):
     layout = make_layout(parallel, sizes or (-1, 1, 1))
-    expected, history = run(one_device())  # sgd with rate 1: the parameters are the start minus the sum of the gradients
+    expected, history = on_one_device()  # sgd with rate 1: the parameters are the start minus the sum of the gradients
     got, other = run(layout)
     start = variables()["params"]
     minus = jax.tree.map(lambda a, b: a - b, expected.params, start)
@@ -80,9 +84,8 @@ def test_gradients_are_equal_on_every_layout(parallel, sizes):
 
 @pytest.mark.parametrize("parallel", ["pmap", "mesh"])
 def test_full_optimiser_with_accumulation_is_equal_too(parallel):
-    options = {"groups": toy.GROUPS, "accumulate": 2, "ema_decay": 0.9}
-    expected, _ = run(one_device(), **options)
-    got, _ = run(make_layout(parallel, (4, 2, 1)), **options)
+    expected, _ = on_one_device(full=True)
+    got, _ = run(make_layout(parallel, (4, 2, 1)), **FULL)
     assert_trees_close(got.params, expected.params, 1e-4)
     assert_trees_close(got.ema, expected.ema, 1e-4)
 

@@ -20,7 +20,7 @@ def double(size, start=0, seed=0):
 
 def main():
     toy.batch = double
-    expected, history = test_step.run(test_step.one_device())
+    expected, history = test_step.on_one_device()
     start = test_step.variables()["params"]
     moved = jax.tree.map(lambda a, b: a - b, expected.params, start)  # minus the sum of three gradients
     assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(moved))

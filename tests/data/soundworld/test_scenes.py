@@ -1,6 +1,7 @@
 """Splits, priors, held-out combinations and minimal pairs, all read off the specifications: no audio is made."""
 
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,13 +13,21 @@ from audiojax.data.soundworld.source import SceneSource
 from audiojax.errors import UsageError
 
 
-@pytest.fixture(scope="module")
+@cache
+def scenes_of(size: str) -> dict[str, list[Scene]]:
+    """Split -> its scenes."""
+    sources = {split: SceneSource(split, size) for split in scenes.SPLITS}
+    return {split: [source.scene(index) for index in range(len(source))] for split, source in sources.items()}
+
+
+@pytest.fixture(params=["mini", pytest.param("base", marks=pytest.mark.slow)])
+def world(request) -> dict[str, list[Scene]]:
+    return scenes_of(request.param)
+
+
+@pytest.fixture
 def base() -> dict[str, list[Scene]]:
-    out = {}
-    for split in scenes.SPLITS:
-        source = SceneSource(split, "base")
-        out[split] = [source.scene(index) for index in range(len(source))]
-    return out
+    return scenes_of("base")
 
 
 def clips_with(truths: list[Scene]) -> Counter:
@@ -51,6 +60,7 @@ def test_sizes_and_tiers():
             scenes.split_sizes(bad)
 
 
+@pytest.mark.slow
 def test_train_is_long_tailed(base):
     counts = clips_with(base["train"])
     assert all(counts[name] == 0 for name in classes.names("unseen"))
@@ -62,6 +72,7 @@ def test_train_is_long_tailed(base):
     assert min(counts[name] for name in classes.names("head")) > 2 * max(counts[name] for name in classes.names("tail"))
 
 
+@pytest.mark.slow
 def test_balanced_splits_hold_every_class(base):
     for split, pool in (("pretrain", classes.names()), ("test", classes.names()), ("val", classes.names("head", "middle", "tail"))):
         counts = clips_with(base[split])
@@ -71,31 +82,32 @@ def test_balanced_splits_hold_every_class(base):
     assert all(extra[name] == 40 for name in classes.names("unseen"))
 
 
-def test_held_out_combinations_occur_in_half_of_test_and_nowhere_else(base):
-    for split, truths in base.items():
+def test_held_out_combinations_occur_in_half_of_test_and_nowhere_else(world):
+    for split, truths in world.items():
         has = [scenes.held_out_facts(s.events, s.groups, s.backdrop) > 0 for s in truths]
         assert has == [s.novel for s in truths]
         assert sum(has) == (len(truths) // 2 if split == "test" else 0)
-    trained = set().union(*map(combinations, base["train"]), *map(combinations, base["pretrain"]))
-    for scene in base["test"]:
+    trained = set().union(*map(combinations, world["train"]), *map(combinations, world["pretrain"]))
+    for scene in world["test"]:
         if scene.novel:
             assert any(c not in trained for c in combinations(scene) if BY_NAME[c[0]].tier != "unseen")
 
 
-def test_splits_share_no_seed_and_no_scene(base):
-    seeds = {split: {s.seed for s in truths} for split, truths in base.items()}
-    events = {split: {e.seed for s in truths for e in s.events} for split, truths in base.items()}
-    names = list(base)
+def test_splits_share_no_seed_and_no_scene(world):
+    seeds = {split: {s.seed for s in truths} for split, truths in world.items()}
+    events = {split: {e.seed for s in truths for e in s.events} for split, truths in world.items()}
+    names = list(world)
     for i, first in enumerate(names):
-        assert len(seeds[first]) == len(base[first]) // (2 if first in scenes.PROBES else 1)
+        assert len(seeds[first]) == len(world[first]) // (2 if first in scenes.PROBES else 1)
         for second in names[i + 1 :]:
             assert not seeds[first] & seeds[second]
             assert not events[first] & events[second]
 
 
-def test_scene_and_caption_pairs_are_disjoint_between_splits():
+@pytest.mark.parametrize("size", ["0.02", pytest.param("mini", marks=pytest.mark.slow)])
+def test_scene_and_caption_pairs_are_disjoint_between_splits(size):
     def pairs(split, domain):
-        source = SceneSource(split, "mini", domain)
+        source = SceneSource(split, size, domain)
         truths = [source.scene(i) for i in range(len(source))]
         return {(str(s.events), caption) for i, s in enumerate(truths) for caption in source.captions(i)}
 
@@ -104,9 +116,9 @@ def test_scene_and_caption_pairs_are_disjoint_between_splits():
         assert all(not a & b for n, a in enumerate(found) for b in found[n + 1 :])
 
 
-def test_times_agree_with_the_stated_relations(base):
+def test_times_agree_with_the_stated_relations(world):
     structures = Counter()
-    for truths in base.values():
+    for truths in world.values():
         for scene in truths[:400]:
             structures[len(scene.events), len(scene.groups), scene.backdrop is not None] += 1
             for event in scene.events:
@@ -144,10 +156,10 @@ def same_but(a, b, **changed) -> bool:
     return all(getattr(a, f) == getattr(b, f) for f in ("name", "count", "attributes", "seed") if f not in changed)
 
 
-def test_minimal_pairs_differ_in_exactly_one_fact(base):
+def test_minimal_pairs_differ_in_exactly_one_fact(world):
     for split in scenes.PROBES:
-        assert len(base[split]) == 200
-        for one, two in zip(base[split][::2], base[split][1::2], strict=True):
+        assert len(world[split]) == {800: 20, 8000: 200}[len(world["pretrain"])]
+        for one, two in zip(world[split][::2], world[split][1::2], strict=True):
             assert one.seed == two.seed
             if split == "probe_order":
                 assert one.groups == ((0,), (1,))

@@ -121,6 +121,7 @@ def test_no_jax_no_tensorflow_needed():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_classes_can_be_told_apart_by_a_nearest_mean():
     """Mean log spectrum and its modulation separate held-out single-event clips far above chance (1 in 52)."""
     source = SceneSource("pretrain", "base")

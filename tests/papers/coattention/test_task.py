@@ -20,6 +20,7 @@ from tests.encoders.filling import fill
 from tests.papers.coattention.towers import config_of, shrink
 
 VOCAB, CLIPS, TOKENS = 60, 8, 8
+scores_of = jax.jit(pair_scores, static_argnums=0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,7 +78,7 @@ def test_states_are_segments_of_windows_and_words(stored):
 
 def test_the_loss_of_pairs_is_nt_xent_of_all_scores(variables, stored):
     settings = make_settings(plain(), VOCAB)
-    scores = np.asarray(pair_scores(settings.cascade, variables["params"]["cascade"], *states_of(stored)), np.float64)
+    scores = np.asarray(scores_of(settings.cascade, variables["params"]["cascade"], *states_of(stored)), np.float64)
     logits = scores / 0.07
     logits[2, 3] = logits[3, 2] = -np.inf  # captions of one clip are no negatives of each other
     rows, columns = (np.mean(np.log(np.exp(x).sum(1)) - np.diag(x)) for x in (logits, logits.T))
@@ -110,6 +111,7 @@ def test_stored_states_stand_for_live_towers(variables, batch, stored):
         np.testing.assert_allclose(found[name], again[name], rtol=2e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_devices_share_the_pairs(variables, stored):
     """pmap over 8 devices, one text on each, gives the loss and the gradients of one device."""
     loss = make_task(plain(), "pairs", vocab_size=VOCAB).loss
@@ -150,7 +152,7 @@ def split(variables, stored):
 
 def test_a_search_without_a_shortlist_is_all_pairs(variables, split):
     settings = make_settings(plain(), VOCAB)
-    whole = np.asarray(pair_scores(settings.cascade, variables["params"]["cascade"], split.text_states, split.audio_states))
+    whole = np.asarray(scores_of(settings.cascade, variables["params"]["cascade"], split.text_states, split.audio_states))
     found = search_split(settings.cascade, variables["params"], split, top_m=0)
     np.testing.assert_allclose(found["t2a"].scores, whole, atol=1e-5)
     np.testing.assert_allclose(found["a2t"].scores, whole.T, atol=1e-5)

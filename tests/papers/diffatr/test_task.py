@@ -1,7 +1,7 @@
 """DiffATR as a task: routing of gradients, layouts, invariances, bad config (note, checks 8, 9, 10 and 12)."""
 
 import dataclasses
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -59,62 +59,72 @@ def variables(batch):
     return {"params": moved, "model_state": made["model_state"]}
 
 
-def gradients(variables, batch, *overrides, phase="hybrid", axis_name=None):
-    the_task = task(phase, *overrides)
+def loss_of(variables, batch, *overrides, phase="hybrid"):
+    """(loss, (model state, reported values)) of the task with these overrides."""
+    return jax.jit(task(phase, *overrides).loss)(variables["params"], variables["model_state"], batch, jax.random.key(5))
 
-    def objective(params):
-        return the_task.loss(params, variables["model_state"], batch, jax.random.key(5), axis_name=axis_name)
 
-    return jax.jit(jax.value_and_grad(objective, has_aux=True))(variables["params"])
+@pytest.fixture(scope="module")
+def gradients(variables, batch):
+    """Overrides -> ((loss, (model state, reported values)), gradients); every choice is compiled once."""
+
+    @cache
+    def found(*overrides):
+        def objective(params):
+            return task("hybrid", *overrides).loss(params, variables["model_state"], batch, jax.random.key(5))
+
+        return jax.jit(jax.value_and_grad(objective, has_aux=True))(variables["params"])
+
+    return found
 
 
 def norm(tree):
     return float(optax.tree.norm(tree))
 
 
-def test_generation_loss_never_reaches_the_encoders(variables, batch):
-    _, grads = gradients(variables, batch, "loss.contrastive_weight=0.0")
+def test_generation_loss_never_reaches_the_encoders(gradients):
+    _, grads = gradients("loss.contrastive_weight=0.0")
     assert norm(grads["dual"]) == 0.0
     assert norm(grads["denoiser_t2a"]) > 0
     assert norm(grads["denoiser_a2t"]) > 0
 
 
-def test_contrastive_loss_never_reaches_the_denoisers(variables, batch):
-    _, grads = gradients(variables, batch, "loss.generation_weight=0.0")
+def test_contrastive_loss_never_reaches_the_denoisers(gradients):
+    _, grads = gradients("loss.generation_weight=0.0")
     assert norm(grads["dual"]) > 0
     assert norm(grads["denoiser_t2a"]) == 0.0
     assert norm(grads["denoiser_a2t"]) == 0.0
 
 
-def test_encoders_learn_the_same_with_and_without_the_generator(variables, batch):
+def test_encoders_learn_the_same_with_and_without_the_generator(gradients):
     """So the cosine of a hybrid run is the discriminative-only run with the same encoder updates."""
-    with_generator, without = gradients(variables, batch)[1], gradients(variables, batch, "loss.generation_weight=0.0")[1]
+    with_generator, without = gradients()[1], gradients("loss.generation_weight=0.0")[1]
     for a, b in zip(jax.tree.leaves(with_generator["dual"]), jax.tree.leaves(without["dual"]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-def test_without_routing_the_generation_loss_trains_the_encoders(variables, batch):
-    _, grads = gradients(variables, batch, "loss.contrastive_weight=0.0", "loss.stop_gradient=False")
+def test_without_routing_the_generation_loss_trains_the_encoders(gradients):
+    _, grads = gradients("loss.contrastive_weight=0.0", "loss.stop_gradient=False")
     assert norm(grads["dual"]["audio_tower"]) > 0
     assert norm(grads["dual"]["text_tower"]) > 0
 
 
-def test_losses_add_up_with_unit_weights(variables, batch):
-    (loss, (_, reported)), _ = gradients(variables, batch)
+def test_losses_add_up_with_unit_weights(gradients, variables, batch):
+    (loss, (_, reported)), _ = gradients()
     parts = [float(reported[name]) for name in ("contrastive", "generation_t2a", "generation_a2t")]
     np.testing.assert_allclose(float(loss), sum(parts), rtol=1e-6)
-    (first_phase, _), _ = gradients({**variables, "params": {"dual": variables["params"]["dual"]}}, batch, phase="contrastive")
+    first_phase, _ = loss_of({**variables, "params": {"dual": variables["params"]["dual"]}}, batch, phase="contrastive")
     np.testing.assert_allclose(float(first_phase), parts[0], rtol=1e-5)
 
 
-def test_same_clip_captions_leave_both_losses(variables, batch):
-    masked, kept = (gradients(variables, batch, f"loss.mask_same_audio={flag}")[0][1][1]["contrastive"] for flag in ("True", "False"))
-    assert float(masked) < float(kept)
+def test_same_clip_captions_leave_both_losses(gradients, variables, batch):
+    masked, kept = gradients()[0][1][1], loss_of(variables, batch, "loss.mask_same_audio=False")[1][1]
+    assert all(float(masked[name]) < float(kept[name]) for name in ("contrastive", "generation_t2a", "generation_a2t"))
 
 
 def test_phase_one_starts_near_log_of_the_batch(batch):
     made = jax.jit(task("contrastive").init)(jax.random.key(3), batch)
-    (loss, _), _ = gradients(made, {**batch, "clip_index": jnp.arange(8)}, "loss.temperature=1.0", phase="contrastive")
+    loss, _ = loss_of(made, {**batch, "clip_index": jnp.arange(8)}, "loss.temperature=1.0", phase="contrastive")
     np.testing.assert_allclose(float(loss), np.log(8), atol=0.25)
 
 
@@ -218,13 +228,14 @@ def test_encoders_can_be_frozen_in_phase_two(batch):
     assert set(optimizer.schedules) == {"denoisers"}
 
 
-def test_frozen_encoders_have_no_dropout_and_keep_their_statistics(variables, batch):
+def test_frozen_encoders_have_no_dropout_and_keep_their_statistics(gradients, variables, batch):
     frozen = task("hybrid", "hybrid.trainable=^denoiser_", "model.text_dropout=0.5")
-    losses = [frozen.loss(variables["params"], variables["model_state"], batch, jax.random.key(i)) for i in (1, 2)]
+    loss = jax.jit(frozen.loss)
+    losses = [loss(variables["params"], variables["model_state"], batch, jax.random.key(i)) for i in (1, 2)]
     assert losses[0][1][1]["contrastive"] == losses[1][1][1]["contrastive"]  # whatever the key
     for kept, before in zip(jax.tree.leaves(losses[0][1][0]), jax.tree.leaves(variables["model_state"]), strict=True):
         np.testing.assert_array_equal(kept, before)
-    moving = task("hybrid").loss(variables["params"], variables["model_state"], batch, jax.random.key(1))[1][0]
+    moving = gradients()[0][1][0]
     assert any(np.any(x != y) for x, y in zip(jax.tree.leaves(moving), jax.tree.leaves(variables["model_state"]), strict=True))
 
 
