@@ -13,7 +13,7 @@ from audiojax.api.start import tokenizer_folder
 from audiojax.data.layouts.extra_captions import read_extra_captions
 from audiojax.data.pipeline import MemorySource, Transform, captions_of, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
-from audiojax.data.soundworld.scenes import class_labels
+from audiojax.data.soundworld.scenes import class_activity
 from audiojax.data.soundworld.source import SceneSource
 from audiojax.data.sources import ExtraCaptions, JoinedRecords, open_records
 from audiojax.data.transforms import ClipTransform
@@ -81,7 +81,7 @@ def make_transform(data: Mapping[str, Any], tokenizer: Tokenizer) -> ClipTransfo
     """Record -> example, as the config's `data` section says."""
     sizes = (data["sample_rate"], data["seconds"], data["padding"], data["max_tokens"])
     clean = clean_caption if data.get("clean_captions", True) else str
-    return ClipTransform(tokenizer, *sizes, clean, labels=class_labels if data.get("labels") else None, windows=data.get("windows", 0))
+    return ClipTransform(tokenizer, *sizes, clean, labels=class_activity if data.get("labels") else None, windows=data.get("windows", 0))
 
 
 def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Tokenizer:

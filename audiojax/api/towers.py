@@ -24,7 +24,7 @@ from audiojax.metrics.retrieval import DEPTHS, audio_to_text, chance_scores, tex
 from audiojax.metrics.tagging import average_precisions, chance_precision
 from audiojax.papers.towers import make_task
 from audiojax.papers.towers.contrastive import similarity
-from audiojax.papers.towers.task import PHASE_OF
+from audiojax.papers.towers.task import PHASES_OF
 from audiojax.papers.towers.words import accuracy_counts
 from audiojax.report.html import write_report
 from audiojax.report.sections import Curves, Metric, Note, Section, Table
@@ -38,7 +38,7 @@ from audiojax.trainer.export import Exported, load_export
 from audiojax.trainer.layout import make_layout, wrap_predict
 from audiojax.trainer.log import read_metrics
 
-ORDER = tuple(PHASE_OF)
+ORDER = tuple(PHASES_OF)
 CONFIG = "towers/soundworld"
 COLUMNS = ("tower", "metric", "value", "95 % interval", "chance", "ceiling", "parameters", "minutes")
 BATCH = 50  # clips that are predicted at a time
@@ -51,7 +51,8 @@ READING = Note(
         " head of words that only training needs. Minutes are those of the training steps.",
         "CLAP: share of queries whose right answer is among the first K. Chance is a random order; the ceiling is that of an oracle that"
         " knows the scenes and must guess among clips which a caption describes equally well.",
-        "Tagging: mean over classes of the average precision. Chance is the mean share of clips in which a class sounds.",
+        "Tagging, and detection with a class where it is likeliest: mean over classes of the average precision. Chance is the mean share"
+        " of clips in which a class sounds.",
         "Masked words and spans: share of the hidden words that the tower finds. Chance always says the most frequent word of the training"
         " captions. Nothing reaches the ceiling of 100 %, for the rest of a caption does not decide every word in it.",
         "AudioMAE: mean squared error on hidden patches, of which each is normalised by itself; lower is better. Chance says each patch's"
@@ -126,11 +127,11 @@ def evaluate_tower(run: Path, split: str = "test", *, progress: bool = True) -> 
     model = load_export(final_folder(run))
     config, tokenizer = to_dict(model.config), Tokenizer.load(model.tokenizer)
     source = open_split(config["data"], split, progress=progress)
-    phase = config["phases"][0]
+    phase = config["phases"][-1]
     predictions = predictions_of(model, tokenizer, source)
     if phase == "contrastive":
         return retrieval_metrics(predictions, ceiling_scores(source))
-    if phase == "tagging":
+    if phase in ("tagging", "detection"):
         precisions = average_precisions(predictions["probability"], predictions["labels"])
         return [Metric("mAP", float(precisions.mean()), chance=chance_precision(predictions["labels"]), ceiling=1.0)]
     if phase == "reconstruction":
@@ -144,7 +145,7 @@ def evaluate_tower(run: Path, split: str = "test", *, progress: bool = True) -> 
 def predictions_of(model: Exported, tokenizer: Tokenizer, source: Any) -> dict[str, np.ndarray]:
     """What the run's task predicts of every clip of a source."""
     config = to_dict(model.config)
-    task, layout = make_task(config, config["phases"][0], vocab_size=tokenizer.vocab_size), make_layout("pmap")
+    task, layout = make_task(config, config["phases"][-1], vocab_size=tokenizer.vocab_size), make_layout("pmap")
     params, model_state = jax.device_put((model.params, model.model_state), layout.replicated)
     batches = clip_batches(source, make_transform(config["data"], tokenizer), BATCH)
     return predict_all(layout, wrap_predict(layout, task.predict), params, model_state, batches)

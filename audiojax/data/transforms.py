@@ -26,7 +26,7 @@ class ClipTransform:
       padding: of shorter clips: "zero" | "repeat" | "repeat_cut", see `audiojax.audio.lengths.fit`.
       max_tokens: of a caption.
       clean: applied to a caption before the tokenizer, `clean_caption` for the BERT systems.
-      labels: record -> float32 [classes], what a tagger learns; None = examples without labels.
+      labels: record -> float32 [steps, classes], which classes sound when; None = examples without labels.
       windows: 0 = a clip is one waveform [n], longer ones cropped. Otherwise "waveform" is [windows, n], a longer clip lies in several
         windows side by side, the last of which ends with it (what is beyond that many is left out), and "windows" says which it fills.
     """
@@ -37,7 +37,7 @@ class ClipTransform:
     padding: str = "zero"
     max_tokens: int = 48
     clean: Callable[[str], str] = str
-    labels: Callable[[Mapping[str, Any]], Float[np.ndarray, " classes"]] | None = None
+    labels: Callable[[Mapping[str, Any]], Float[np.ndarray, "steps classes"]] | None = None
     windows: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +78,8 @@ class ClipTransform:
         if len(record["audio"]) == 0:
             raise UsageError(f"clip '{record['id']}' has no samples: check the data set")
         waveform = io.resample(to_float(record["audio"]), record["sample_rate"], self.sample_rate)
+        if self.labels is not None and len(waveform) > self.lengths[-1]:
+            raise UsageError(f"clip '{record['id']}' is longer than data.seconds: its labels tell what sounds when, and it would be cut")
         labels = {} if self.labels is None else {"labels": self.labels(record)}
         return labels | {
             **self._sound(waveform, rng),

@@ -11,7 +11,7 @@ from audiojax.config import installed_configs, load_config, to_dict
 from audiojax.data.pipeline import MemorySource
 from audiojax.data.soundworld import builder
 from audiojax.data.soundworld.classes import CLASSES
-from audiojax.data.soundworld.scenes import Scene
+from audiojax.data.soundworld.scenes import ACTIVITY_STEP, Scene
 from audiojax.errors import UsageError
 from tests.data.test_pipeline import Clips
 from tests.data.test_transforms import make
@@ -81,6 +81,11 @@ def test_a_tagger_sees_both_domains_and_the_classes_that_sound():
     transform = make_transform(config["data"] | {"labels": True}, None)
     for i in (0, half):
         labels, scene = transform.labels(source[i]), Scene.parse(source[i]["scene"])
-        assert {CLASSES[j].name for j in np.flatnonzero(labels)} == {event.name for event in scene.events}
+        assert labels.shape == (round(scene.seconds / ACTIVITY_STEP), len(CLASSES))
+        assert {CLASSES[j].name for j in np.flatnonzero(labels.max(axis=0))} == {event.name for event in scene.events}
+        for event in scene.events:
+            steps = np.flatnonzero(labels[:, [c.name for c in CLASSES].index(event.name)]) * ACTIVITY_STEP
+            assert steps[0] <= event.onset + 1e-6
+            assert event.offset <= steps[-1] + ACTIVITY_STEP + 1e-6
     with pytest.raises(UsageError, match="clip 'x' has no SoundWorld scene"):
         transform.labels({"id": "x", "scene": ""})

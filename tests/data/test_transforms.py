@@ -48,6 +48,8 @@ def test_labels_come_from_the_record():
     labelled = make(labels=lambda record: np.array([len(record["captions"]), 0], np.float32))
     assert labelled(record(10), 0, 0)["labels"].tolist() == [2, 0]
     assert labelled.collate([labelled(record(10), 0, 0)] * 3)["labels"].shape == (3, 2)
+    with pytest.raises(UsageError, match="longer than data.seconds"):
+        labelled(record(100_000), 0, 0)
 
 
 def test_a_longer_clip_lies_in_windows():

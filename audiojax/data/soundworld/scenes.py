@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ STRUCTURES = {  # groups of event slots in order of time, "/" before a backdrop,
     "A>B&C": 0.06,
     "B>C/A": 0.07,
 }
+ACTIVITY_STEP = 0.16  # s, of the labels that say when a class sounds
 HELD_OUT_PERCENT = 18  # of class x attribute x relation combinations
 ZIPF = 0.75
 
@@ -86,8 +88,8 @@ class Scene:
             return None
 
 
-def class_labels(record: Mapping[str, Any]) -> Float[np.ndarray, " classes"]:
-    """1 for every class of `classes.CLASSES`, in their order, that sounds in a record; 0 for the others.
+def class_activity(record: Mapping[str, Any]) -> Float[np.ndarray, "steps classes"]:
+    """1 for every class of `classes.CLASSES`, in their order, and every `ACTIVITY_STEP` of the clip in which it sounds; 0 elsewhere.
 
     Raises:
       UsageError: the record does not hold SoundWorld's truth.
@@ -95,8 +97,13 @@ def class_labels(record: Mapping[str, Any]) -> Float[np.ndarray, " classes"]:
     scene = Scene.parse(record["scene"])
     if scene is None:
         raise UsageError(f"clip '{record['id']}' has no SoundWorld scene: data.labels takes SoundWorld alone")
-    heard = {event.name for event in scene.events}
-    return np.array([row.name in heard for row in classes.CLASSES], np.float32)
+    places = {row.name: number for number, row in enumerate(classes.CLASSES)}
+    steps = round(scene.seconds / ACTIVITY_STEP)
+    activity = np.zeros((steps, len(places)), np.float32)
+    for event in scene.events:
+        first = min(int(event.onset / ACTIVITY_STEP), steps - 1)
+        activity[first : max(first + 1, ceil(event.offset / ACTIVITY_STEP)), places[event.name]] = 1
+    return activity
 
 
 def relations(scene: Scene) -> list[list]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from audiojax.encoders.audiomae import AudioMae
-from audiojax.papers.towers import contrastive, masked_lm, reconstruction, span_corruption, tagging
+from audiojax.papers.towers import contrastive, detection, masked_lm, reconstruction, span_corruption, tagging
 from audiojax.text.normalise import clean_caption
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.base import Tower
@@ -41,10 +41,11 @@ def open_tower(
         module = AudioMae(autoencoder.config, dtype=autoencoder.dtype)
         part = {"params": params["encoder"], "constants": model_state["constants"]["encoder"]}
         return AudioMaeTower(module, module.config, part, *origin)
-    if name in ("beats", "tagger"):
+    if name == "beats":
+        module = detection.beats_network(config)
+        return BeatsTower(module, module.config, whole, *origin)
+    if name == "tagger":
         tagger = tagging.network(config)
-        if name == "beats":
-            return BeatsTower(tagger.module, tagger.module.config, whole, *origin)
         return PannsTower(tagger.module, tagger.module.config, whole, *origin, mel=tagger.mel)
     network = masked_lm.network if name == "bert" else span_corruption.network
     module = network(config, tokenizer.vocab_size)

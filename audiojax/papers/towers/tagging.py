@@ -1,4 +1,4 @@
-"""Tagging: which classes sound in a clip. BEATs with its head, and the evaluation tagger, a small CNN14 (arXiv 1912.10211).
+"""Tagging: which classes sound in a clip. The evaluation tagger, a small CNN14 (arXiv 1912.10211).
 
 Several classes may sound at once, so each has a probability of its own and the loss is binary cross entropy, summed over classes.
 """
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +17,7 @@ from audiojax.audio.spectral import PRESETS as MELS
 from audiojax.audio.spectral import MelConfig
 from audiojax.collectives import example_keys, local_key
 from audiojax.data.soundworld.classes import CLASSES
-from audiojax.encoders import beats, panns
+from audiojax.encoders import panns
 from audiojax.metrics.tagging import average_precisions
 from audiojax.papers.options import dtype_of
 from audiojax.papers.task import Task, choice
@@ -30,19 +29,19 @@ SMALLEST = 1e-7  # a probability of exactly 0 or 1 would make the loss infinite
 
 @dataclass(frozen=True)
 class Tagger:
-    """A tower with a head of tags, and what it hears.
+    """A CNN14 with its head of tags, and what it hears.
 
     Attributes:
-      module: `Panns` or `Beats`.
+      module: without an axis name.
       mel: convention of the log-mel.
     """
 
-    module: nn.Module
+    module: panns.Panns
     mel: MelConfig
 
 
 def make(config: Mapping[str, Any], vocab_size: int) -> Task:
-    """The task of a config whose tower is "beats" or "tagger"."""
+    """The task of a config whose tower is "tagger"."""
     tagger = network(config)
     return Task(
         name="towers/tagging",
@@ -57,19 +56,12 @@ def make(config: Mapping[str, Any], vocab_size: int) -> Task:
 
 def network(config: Mapping[str, Any]) -> Tagger:
     """The tower with a head for SoundWorld's classes."""
-    model, dropout = config["model"], config["model"]["dropout"]
-    if model["tower"] == "tagger":
-        presets = panns.PRESETS["cnn14"]
-        sizes = presets[choice("model.preset", model["preset"], presets)]
-        sizes = replace(sizes, head=True, classes=len(CLASSES), dropout=dropout, head_dropout=dropout)
-        mel = MELS[choice("model.mel", model["mel"], MELS)]
-        module = panns.Panns(sizes, dtype=dtype_of(config))
-    else:
-        sizes = beats.PRESETS[choice("model.preset", model["preset"], beats.PRESETS)]
-        sizes = replace(sizes, classes=len(CLASSES), dropout=dropout, attention_dropout=dropout)
-        mel, module = sizes.front_end, beats.Beats(sizes, dtype=dtype_of(config))
+    model, dropout, presets = config["model"], config["model"]["dropout"], panns.PRESETS["cnn14"]
+    sizes = presets[choice("model.preset", model["preset"], presets)]
+    mel = MELS[choice("model.mel", model["mel"], MELS)]
     check_rate(config, mel)
-    return Tagger(module, mel)
+    sizes = replace(sizes, head=True, classes=len(CLASSES), dropout=dropout, head_dropout=dropout)
+    return Tagger(panns.Panns(sizes, dtype=dtype_of(config)), mel)
 
 
 def init(tagger: Tagger, key: Key, batch: Batch) -> dict[str, Any]:
@@ -91,16 +83,17 @@ def loss(
     """Binary cross entropy summed over classes, the mean over the local rows."""
     dropout_key, stripe_key = jax.random.split(key)
     mel = hear(batch["waveform"], tagger.mel, example_keys(stripe_key, batch["waveform"].shape[0], axis_name), stripes)
-    module = tagger.module.clone(axis_name=axis_name) if model_state else tagger.module
     rngs = {"dropout": local_key(dropout_key, axis_name)}
-    out, state = module.apply({"params": params, **model_state}, mel, train=True, mutable=list(model_state), rngs=rngs)
-    value = jnp.mean(tag_loss(probabilities(out), batch["labels"]))
-    return value, (state, {"per_class": value / batch["labels"].shape[1]})
+    out, state = tagger.module.clone(axis_name=axis_name).apply(
+        {"params": params, **model_state}, mel, train=True, mutable=list(model_state), rngs=rngs
+    )
+    value = jnp.mean(tag_loss(out.clipwise, tags(batch)))
+    return value, (state, {"per_class": value / out.clipwise.shape[1]})
 
 
-def probabilities(out: Any) -> Float[Array, "b classes"]:
-    """The probability of every class, float32, from the output of either tower."""
-    return out.clipwise if isinstance(out, panns.PannsOutput) else jax.nn.sigmoid(out.logits.astype(jnp.float32))
+def tags(batch: Batch) -> Float[Array, "b classes"]:
+    """1 for every class that sounds anywhere in the clip."""
+    return jnp.max(batch["labels"], axis=1)
 
 
 def tag_loss(probability: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Float[Array, "b"]:
@@ -112,7 +105,7 @@ def tag_loss(probability: Float[Array, "b classes"], labels: Float[Array, "b cla
 def predict(tagger: Tagger, params: Params, model_state: Any, batch: Batch) -> dict[str, Array]:
     """Probabilities [b, classes], beside the truth."""
     out = tagger.module.apply({"params": params, **model_state}, hear(batch["waveform"], tagger.mel), train=False)
-    return {"probability": probabilities(out), "labels": batch["labels"]}
+    return {"probability": out.clipwise, "labels": tags(batch)}
 
 
 def metrics(params: Params, predictions: Mapping[str, np.ndarray], key: Key) -> dict[str, float]:

@@ -5,9 +5,11 @@ from typing import Any
 
 from audiojax.errors import UsageError
 from audiojax.papers.task import Paper, Task, choice
-from audiojax.papers.towers import contrastive, masked_lm, reconstruction, span_corruption, tagging, words
+from audiojax.papers.towers import contrastive, detection, masked_lm, reconstruction, span_corruption, tagging, words
+from audiojax.typing import Params
 
 MAKERS = {
+    "detection": detection.make,
     "contrastive": contrastive.make,
     "reconstruction": reconstruction.make,
     "tagging": tagging.make,
@@ -15,13 +17,13 @@ MAKERS = {
     "span_corruption": span_corruption.make,
 }
 PHASES = tuple(MAKERS)
-PHASE_OF = {
-    "clap": "contrastive",
-    "audiomae": "reconstruction",
-    "beats": "tagging",
-    "bert": "masked_lm",
-    "t5": "span_corruption",
-    "tagger": "tagging",
+PHASES_OF = {  # the choices of a tower
+    "clap": (("detection", "contrastive"), ("contrastive",)),
+    "audiomae": (("reconstruction",),),
+    "beats": (("detection",),),
+    "bert": (("masked_lm",),),
+    "t5": (("span_corruption",),),
+    "tagger": (("tagging",),),
 }
 
 
@@ -36,12 +38,18 @@ def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task
 
 def check(config: Mapping[str, Any]) -> None:
     """What would otherwise fail in the middle of a run. UsageError names the key."""
-    phase = PHASE_OF[choice("model.tower", config["model"]["tower"], PHASE_OF)]
-    if tuple(config["phases"]) != (phase,):
-        raise UsageError(f"config key 'phases' is {tuple(config['phases'])}; the tower '{config['model']['tower']}' takes ('{phase}',)")
-    if phase == "tagging" and not config["data"]["labels"]:
-        raise UsageError("config key 'data.labels' is False; a tagger learns from labels")
+    phases, tower = tuple(config["phases"]), config["model"]["tower"]
+    allowed = PHASES_OF[choice("model.tower", tower, PHASES_OF)]
+    if phases not in allowed:
+        raise UsageError(f"config key 'phases' is {phases}; the tower '{tower}' takes {' or '.join(map(str, allowed))}")
+    if {"tagging", "detection"} & set(phases) and not config["data"]["labels"]:
+        raise UsageError(f"config key 'data.labels' is False; the phase '{phases[0]}' learns from labels")
     words.check_tokenizer(config)
 
 
-PAPER = Paper(PHASES, make_task, check)
+def hand_over(phase: str, params: Params) -> Params:
+    """What a phase starts from, given the parameters of the one before: CLAP leaves the head of its detection behind."""
+    return {name: leaf for name, leaf in params.items() if phase != "contrastive" or name != "head"}
+
+
+PAPER = Paper(PHASES, make_task, check, hand_over=hand_over)

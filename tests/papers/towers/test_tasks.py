@@ -20,16 +20,18 @@ from audiojax.encoders.t5 import T5Config
 from audiojax.errors import UsageError
 from audiojax.metrics.retrieval import retrieval_scores
 from audiojax.papers import PAPERS
-from audiojax.papers.towers import contrastive, reconstruction, tagging, words
-from audiojax.papers.towers.task import PHASE_OF
+from audiojax.papers.towers import contrastive, detection, reconstruction, tagging, words
+from audiojax.papers.towers.task import PHASES_OF
+from audiojax.partition import split_params
 from audiojax.text.tokenizer import CLS, PAD, SEP, SPECIAL, Tokenizer
 from audiojax.towers import clap_features
 from audiojax.towers.clap_features import ClapFrontEnd
 from tests.encoders.filling import fill
 
-VOCAB, ROWS, LENGTH, SAMPLES = 40, 8, 14, 7_680
+VOCAB, ROWS, LENGTH, SAMPLES, STEPS = 40, 8, 14, 7_680, 8
 QUIET = ("model.spec_augment.time_stripes=0", "model.spec_augment.mel_stripes=0")
 MEL = MelConfig(16_000, n_fft=512, win_length=512, hop=240, n_mels=16, f_min=50, f_max=8_000, padding="same")
+TRAINED = {"clap/detection": load_config("towers/soundworld:clap,debug").detection.trainable}
 TEXT = BertConfig(width=16, layers=1, heads=2, hidden=16, max_positions=20, padding_id=1, pooler=True)
 AUDIO = HtsatConfig(image=32, mels=16, channels=8, depths=(1, 1), heads=(2, 2), window=4, sample_rate=16_000)
 
@@ -57,8 +59,10 @@ def config(tower, *overrides):
     return to_dict(load_config(f"towers/soundworld:{tower},debug", (*small, *overrides)))
 
 
-def task(tower, *overrides):
-    return PAPERS["towers"].make_task(config(tower, *overrides), PHASE_OF[tower], vocab_size=VOCAB)
+def task(name, *overrides):
+    """Of a tower's last phase, or of "tower/phase"."""
+    tower, _, phase = name.partition("/")
+    return PAPERS["towers"].make_task(config(tower, *overrides), phase or PHASES_OF[tower][0][-1], vocab_size=VOCAB)
 
 
 def make_batch():
@@ -72,7 +76,7 @@ def make_batch():
         "text_ids": jnp.asarray(ids, jnp.int32),
         "text_mask": jnp.asarray(mask),
         "clip_index": jnp.arange(ROWS, dtype=jnp.int32),
-        "labels": jnp.asarray(rng.uniform(size=(ROWS, len(CLASSES))) < 0.2, jnp.float32),
+        "labels": jnp.asarray(rng.uniform(size=(ROWS, STEPS, len(CLASSES))) < 0.2, jnp.float32),
     }
 
 
@@ -86,7 +90,7 @@ def variables_of(the_task, batch):
     return fill(jax.eval_shape(the_task.init, jax.random.key(0), batch))
 
 
-@pytest.mark.parametrize("tower", some(["bert", "tagger"], ["clap", "audiomae", "beats", "t5"]))
+@pytest.mark.parametrize("tower", some(["bert", "tagger"], ["clap", "clap/detection", "audiomae", "beats", "t5"]))
 def test_a_tower_learns_one_batch(tower):
     the_task, batch, tx = task(tower), make_batch(), optax.adam(5e-3)
     made = variables_of(the_task, batch)
@@ -98,8 +102,9 @@ def test_a_tower_learns_one_batch(tower):
 
         (loss, (model_state, reported)), grads = jax.value_and_grad(objective, has_aux=True)(params)
         updates, opt_state = tx.update(grads, opt_state)
-        smallest = jnp.stack([jnp.max(jnp.abs(g)) for g in jax.tree.leaves(grads)])
-        return loss, smallest, reported, (optax.apply_updates(params, updates), model_state, opt_state)
+        trained, _ = split_params(grads, TRAINED.get(tower, ".*"))
+        largest = jnp.stack([jnp.max(jnp.abs(g)) for g in jax.tree.leaves(trained)])
+        return loss, largest, reported, (optax.apply_updates(params, updates), model_state, opt_state)
 
     first, largest, reported, state = step(made["params"], made["model_state"], tx.init(made["params"]))
     assert np.isfinite(largest).all()
@@ -115,7 +120,7 @@ def test_a_tower_learns_one_batch(tower):
         assert any(np.any(a != b) for a, b in zip(*(jax.tree.leaves(tree) for tree in (state[1], made["model_state"])), strict=True))
 
 
-@pytest.mark.parametrize("tower", some(["audiomae", "t5"], ["bert", "clap", "beats"]))
+@pytest.mark.parametrize("tower", some(["audiomae", "t5"], ["bert", "clap", "clap/detection", "beats"]))
 def test_a_prediction_is_of_its_row_alone(tower):
     """Masks too: they come from the clip's number, so that evaluations of one model are equal."""
     the_task, batch = task(tower), make_batch()
@@ -131,7 +136,7 @@ def test_a_prediction_is_of_its_row_alone(tower):
     assert np.isfinite(scores[the_task.select])
 
 
-@pytest.mark.parametrize("tower", some(["bert"], ["clap"]))
+@pytest.mark.parametrize("tower", some(["bert"], ["clap", "clap/detection"]))
 def test_pmap_and_one_device_have_equal_gradients(tower):
     """Though rows hide different numbers of words, negatives lie on other devices, and statistics are those of the whole batch."""
     the_task, batch = task(tower), make_batch()
@@ -177,6 +182,21 @@ def test_tag_loss_is_finite_where_a_probability_is_not_free():
     assert np.isfinite(tagging.tag_loss(p, 1 - y)).all()
 
 
+def test_labels_of_runs_are_those_of_their_steps():
+    labels = jnp.asarray([[[0, 1], [0, 0], [1, 0], [0, 0], [0, 0], [1, 1], [1, 1]]], jnp.float32)
+    assert detection.at_rate(labels, 3).tolist() == [[[0, 1], [1, 0], [1, 1]]]  # the seventh step is left over
+    np.testing.assert_array_equal(detection.at_rate(labels, 7), labels)
+    with pytest.raises(ValueError, match="labels of 7 steps, and the tower tells 8 apart"):
+        detection.at_rate(labels, 8)
+
+
+def test_contrastive_clap_starts_from_the_detector_without_its_head():
+    batch, hand_over = make_batch(), PAPERS["towers"].hand_over
+    first, then = (jax.eval_shape(task(name).init, jax.random.key(0), batch) for name in ("clap/detection", "clap"))
+    assert jax.tree.structure(hand_over("contrastive", first["params"])) == jax.tree.structure(then["params"])
+    assert jax.tree.structure(first["model_state"]) == jax.tree.structure(then["model_state"])
+
+
 def test_retrieval_scores_see_every_caption():
     audio, text = np.eye(3), np.stack([np.eye(3), np.eye(3)[::-1]], axis=1)
     found = contrastive.metrics({}, {"audio": audio, "text": text}, None)
@@ -209,6 +229,7 @@ def test_mistakes_that_would_show_late(tmp_path):
         check(config("beats", "data.labels=False"))
     with pytest.raises(UsageError, match="takes .'masked_lm'"):
         check(config("bert", "phases=('tagging',)"))
+    check(config("clap", "phases=('contrastive',)", "data.labels=False"))
     with pytest.raises(UsageError, match="model.tower' is 'vggish'; it takes one of clap"):
         check(config("bert", "model.tower=vggish"))
     trained = Tokenizer.train(["rain falls", "a dog barks"], 60)
