@@ -63,7 +63,10 @@ def reference_decoder(config, variables):
 
 
 class ReferenceDenoiser(torch.nn.Module):
-    """A `TextDenoiser` on transformers' BertModel, given embeddings; the mask of its self-attention lets every position see all."""
+    """A `TextDenoiser` on transformers' BertModel, given embeddings; the mask of its self-attention lets every position see all.
+
+    What stands around `bert` is in float32 whatever dtype it has.
+    """
 
     def __init__(self, config, variables):
         super().__init__()
@@ -86,11 +89,10 @@ class ReferenceDenoiser(torch.nn.Module):
             norm = self.params["time_norm"]
             level = torch.nn.functional.layer_norm(level, (width,), norm["scale"], norm["bias"], self.config.norm_eps)
         x = self._project("project_in", torch.cat([x_t, x0_prev], dim=-1)) + level[:, None]
-        every = torch.zeros(len(x), 1, x.shape[1], x.shape[1])
-        states = self.bert(
-            inputs_embeds=x, attention_mask=every, encoder_hidden_states=audio, encoder_attention_mask=audio_mask, use_cache=False
-        ).last_hidden_state
-        return self._project("project_out", states)[..., : self.config.latent]
+        every, dtype = torch.zeros(len(x), 1, x.shape[1], x.shape[1]), self.bert.dtype
+        heard = {"encoder_hidden_states": audio.to(dtype), "encoder_attention_mask": audio_mask, "use_cache": False}
+        states = self.bert(inputs_embeds=x.to(dtype), attention_mask=every.to(dtype), **heard).last_hidden_state
+        return self._project("project_out", states.float())[..., : self.config.latent]
 
     def _project(self, name, x):
         return x @ self.params[name]["kernel"] + self.params[name]["bias"] if self.config.projections else x
