@@ -79,4 +79,4 @@ class AudioProjection(nn.Module):
             block = TransformerBlock(c.width, c.heads, c.hidden, activation=jax.nn.relu, name=f"layer_{i}", **sizes, **types)
             x = block(x, mask=mask[:, None, None, :], train=train)
         kind = self.param("kind", NORMAL_002, (c.width,), self.param_dtype)
-        return x + kind.astype(self.dtype)[None, None]
+        return (x + kind[None, None]).astype(self.dtype)

@@ -67,10 +67,10 @@ class CaptionDecoder(nn.Module):
 
     def setup(self):
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        table = partial(nn.Embed, features=c.width, embedding_init=NORMAL_002, **types)
+        table = partial(nn.Embed, features=c.width, embedding_init=NORMAL_002, param_dtype=self.param_dtype)
         self.word = table(c.vocab_size)
         self.position = table(c.max_positions)
-        self.norm = nn.LayerNorm(c.norm_eps, **types)
+        self.norm = nn.LayerNorm(c.norm_eps, dtype=jnp.float32, param_dtype=self.param_dtype)
         self.drop = nn.Dropout(c.dropout)
         rates = {"dropout": c.dropout, "attention_dropout": c.attention_dropout}
         self.layer = [TransformerBlock(c.width, c.heads, c.hidden, norm_eps=c.norm_eps, **rates, **types) for _ in range(c.layers)]

@@ -76,9 +76,9 @@ class TextDenoiser(nn.Module):
             self.project_in = nn.Dense(c.width, kernel_init=NORMAL_002, **types)
             self.project_out = nn.Dense(c.latent, kernel_init=NORMAL_002, **types)
         if c.time_norm:
-            self.time_norm = nn.LayerNorm(c.norm_eps, **types)
-        self.position = nn.Embed(c.max_positions, c.width, embedding_init=NORMAL_002, **types)
-        self.norm = nn.LayerNorm(c.norm_eps, **types)
+            self.time_norm = nn.LayerNorm(c.norm_eps, dtype=jnp.float32, param_dtype=self.param_dtype)
+        self.position = nn.Embed(c.max_positions, c.width, embedding_init=NORMAL_002, param_dtype=self.param_dtype)
+        self.norm = nn.LayerNorm(c.norm_eps, dtype=jnp.float32, param_dtype=self.param_dtype)
         self.drop = nn.Dropout(c.dropout)
         rates = {"dropout": c.dropout, "attention_dropout": c.attention_dropout}
         self.layer = [TransformerBlock(c.width, c.heads, c.hidden, norm_eps=c.norm_eps, **rates, **types) for _ in range(c.layers)]
@@ -119,9 +119,9 @@ class TextDenoiser(nn.Module):
             raise ValueError(f"{x_t.shape[1]} positions, but this denoiser has {c.max_positions}")
         if not isinstance(memory, tuple):
             memory = self.memory(memory)
-        x = jnp.concatenate([x_t, x0_prev], axis=-1).astype(self.dtype)  # [b, n, 2c]
-        x = self.project_in(x) if c.projections else x
-        level = jnp.asarray(sinusoidal_table(c.levels, c.width))[t].astype(self.dtype)  # [b, d]
+        x = jnp.concatenate([x_t, x0_prev], axis=-1)  # [b, n, 2c]
+        x = self.project_in(x).astype(jnp.float32) if c.projections else x
+        level = jnp.asarray(sinusoidal_table(c.levels, c.width))[t]  # [b, d]
         level = self.time_norm(level) if c.time_norm else level
         x = x + level[:, None] + self.position(jnp.arange(x.shape[1]))[None]
         x = self.drop(self.norm(x), deterministic=not train)

@@ -1,6 +1,7 @@
 """The post-norm transformer block of BERT with attention to a second sequence, whose keys and values are projected once."""
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ Memory = tuple[KeysValues, ...]  # of every layer of a network
 
 
 class TransformerBlock(nn.Module):
-    """x = LN(x + drop(self-attention(x))); x = LN(x + drop(attention(x, memory))); x = LN(x + drop(FFN(x))).
+    """x = LN(x + drop(self-attention(x))); x = LN(x + drop(attention(x, memory))); x = LN(x + drop(FFN(x))), the sums in float32.
 
     The memory is `memory(context)`: keys and values of a sequence of any width, made once and read by every later call. Without one the
     second step is left out, and the block is an encoder's. Rows of x may outnumber those of the memory, r to one: row i of x reads row
@@ -42,11 +43,12 @@ class TransformerBlock(nn.Module):
     def setup(self):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         self.attention = MultiHeadAttention(self.heads, self.width, dropout=self.attention_dropout, **types)
-        self.attention_norm = nn.LayerNorm(self.norm_eps, **types)
+        norm = partial(nn.LayerNorm, self.norm_eps, dtype=jnp.float32, param_dtype=self.param_dtype)
+        self.attention_norm = norm()
         self.cross = MultiHeadAttention(self.heads, self.width, dropout=self.attention_dropout, **types)
-        self.cross_norm = nn.LayerNorm(self.norm_eps, **types)
+        self.cross_norm = norm()
         self.mlp = Mlp(self.hidden, self.width, activation=self.activation, dropout=self.mlp_dropout, kernel_init=NORMAL_002, **types)
-        self.mlp_norm = nn.LayerNorm(self.norm_eps, **types)
+        self.mlp_norm = norm()
         self.drop = nn.Dropout(self.dropout)
 
     def memory(self, context: Float[Array, "b m k"]) -> KeysValues:
@@ -95,10 +97,13 @@ class TransformerBlock(nn.Module):
 
     def _finish(self, x, attended, memory, memory_mask, train):
         """The block from its first sum on."""
-        x = self.attention_norm(x + self.drop(attended, deterministic=not train))
+        x = self.attention_norm(self._sum(x, attended, train))
         if memory is not None:
-            x = self.cross_norm(x + self.drop(self._read(x, memory, memory_mask, train), deterministic=not train))
-        return self.mlp_norm(x + self.drop(self.mlp(x, train=train), deterministic=not train))
+            x = self.cross_norm(self._sum(x, self._read(x, memory, memory_mask, train), train))
+        return self.mlp_norm(self._sum(x, self.mlp(x, train=train), train))
+
+    def _sum(self, x, added, train):
+        return x.astype(jnp.float32) + self.drop(added.astype(jnp.float32), deterministic=not train)
 
     def _read(self, x, memory, memory_mask, train):
         """Attention to the memory; the rows of x that share a row of it stand below one another as the queries of one row."""
