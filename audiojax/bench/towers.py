@@ -16,7 +16,7 @@ from audiojax.errors import AudiojaxError
 
 FORMS = ("eager", "channels_last", "compile", "bfloat16")  # of torch; float32 but for the last, which is eager
 NO_IMAGES = ("eager", "compile", "bfloat16")
-LOOP = ("eager", "bfloat16")  # torch.compile would compile a step for every length of the cache
+LOOP = ("eager", "bfloat16")  # networks with a cache: torch.compile would compile a step for every length of it
 REFERENCES = ("torch", "transformers", "diffusers")
 
 
@@ -120,6 +120,24 @@ CASES = {
         Size("panns_32k", (16, 320_000)),
         Size("panns_16k", (2, 4_000)),
         ("eager",),
+    ),
+    "text_denoiser": Case(
+        "a step of the text denoiser, the sound projected before",
+        "[captions, words, tokens of sound]",
+        "captions",
+        "text_denoiser",
+        Size("base", (4, 32, 496)),
+        Size("tiny", (2, 8, 12)),
+        LOOP,
+    ),
+    "caption_decoder": Case(
+        "captions of the text denoiser's rival, greedy",
+        "[captions, tokens of sound, words]",
+        "words",
+        "caption_decoder",
+        Size("base", (4, 496, 32)),
+        Size("tiny", (2, 12, 5)),
+        LOOP,
     ),
     "llama_1": _llama(1),
     "llama_4": _llama(4),

@@ -15,9 +15,10 @@ import numpy as np
 from audiojax.audio import spectral
 from audiojax.bench.harness import serve
 from audiojax.encoders import bert, clap, panns, t5
-from audiojax.models import hifigan, llama, unet, vae
+from audiojax.models import caption_decoder, hifigan, llama, text_denoiser, unet, vae
 from audiojax.models.decoding import Decoding
 from audiojax.models.llama_generation import generate
+from audiojax.nn.attention import KeysValues
 from audiojax.nn.conv import image_options
 from audiojax.typing import Array
 
@@ -136,6 +137,31 @@ def make_llama(rng, config, shape):
     return Built(function, (variables, tokens, mask), rows * new, costs)
 
 
+def make_text_denoiser(rng, config, shape):
+    rows, words, tokens = shape
+    module, part = text_denoiser.TextDenoiser(config), (rows, config.heads, tokens, config.width // config.heads)
+    memory = tuple(KeysValues(normal(rng, *part), normal(rng, *part)) for _ in range(config.layers))
+    x_t, x0_prev = (normal(rng, rows, words, config.latent) for _ in range(2))
+    given, mask = (x_t, x0_prev, jnp.full(rows, 500, jnp.int32)), jnp.ones((rows, tokens), bool)
+    sound = jax.ShapeDtypeStruct((rows, tokens, config.context), jnp.float32)
+    shapes = jax.eval_shape(lambda sound: module.init(jax.random.key(0), *given, sound, mask, train=False), sound)
+    function, inputs = jax.jit(partial(module.apply, train=False)), (fill(rng, shapes), *given, memory, mask)
+    return Built(function, inputs, rows, ((1, function, inputs),))
+
+
+def make_caption_decoder(rng, config, shape):
+    rows, tokens, words = shape
+    module, decoding = caption_decoder.CaptionDecoder(config), Decoding(max_new_tokens=words)
+    sound, mask = normal(rng, rows, tokens, config.context), jnp.ones((rows, tokens), bool)
+    begin = jnp.zeros((rows, 1), jnp.int32)
+    variables = fill(rng, jax.eval_shape(lambda: module.init(jax.random.key(0), begin, begin == 0, sound, mask, train=False)))
+    project, step = (jax.jit(partial(module.apply, method=method)) for method in ("memory", "step"))
+    memory = jax.eval_shape(project, variables, sound)
+    once, every = (variables, sound), (variables, begin[:, 0], module.empty_cache(rows, words), jnp.int32(0), memory, mask)
+    function = jax.jit(lambda *inputs: caption_decoder.generate(module, *inputs, decoding, begin_id=0).tokens)
+    return Built(function, (variables, sound, mask), rows * words, ((1, project, once), (words, step, every)))
+
+
 NETWORKS: Mapping[str, tuple[Callable[..., Built], Mapping[str, Any]]] = {
     "unet": (make_unet, unet.PRESETS),
     "vae_decode": (make_vae_decode, vae.PRESETS),
@@ -146,6 +172,8 @@ NETWORKS: Mapping[str, tuple[Callable[..., Built], Mapping[str, Any]]] = {
     "t5": (make_t5, t5.PRESETS),
     "cnn14": (make_cnn14, panns.PRESETS["cnn14"]),
     "log_mel": (make_log_mel, spectral.PRESETS),
+    "text_denoiser": (make_text_denoiser, text_denoiser.PRESETS),
+    "caption_decoder": (make_caption_decoder, caption_decoder.PRESETS),
     "llama": (make_llama, llama.PRESETS),
 }
 

@@ -80,6 +80,45 @@ class LogMel(nn.Module):
         return 10 * torch.log10(mel.clamp(min=self.floor)).transpose(1, 2)
 
 
+class Denoiser(nn.Module):
+    """The text denoiser around BERT with cross-attention; the first call keeps the keys and values of the sound for all others."""
+
+    def __init__(self, c: Config):
+        super().__init__()
+        self.project_in, self.project_out = nn.Linear(2 * c["latent"], c["width"]), nn.Linear(c["width"], c["latent"])
+        self.register_buffer("level", torch.randn(c["levels"], c["width"]))
+        self.bert = transformers.BertModel(with_cross_attention(c, 1), add_pooling_layer=False)
+        self.memory = transformers.DynamicCache()
+
+    def forward(self, x_t: torch.Tensor, x0_prev: torch.Tensor, t: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
+        """The prediction, [b, n, latent]; `sound` is [keys or values, layers, b, heads, m, features of a head]."""
+        if not self.memory.layers:
+            for layer, (keys, values) in enumerate(zip(*sound, strict=True)):
+                self.memory.update(keys, values, layer)
+        x = self.project_in(torch.cat([x_t, x0_prev], dim=-1)) + self.level[t][:, None]
+        every = torch.zeros(len(x), 1, x.shape[1], x.shape[1], dtype=x.dtype, device=x.device)  # without a mask it would be causal
+        cache = transformers.EncoderDecoderCache(transformers.DynamicCache(), self.memory)
+        states = self.bert(inputs_embeds=x, attention_mask=every, encoder_hidden_states=x, past_key_values=cache)
+        return self.project_out(states.last_hidden_state)
+
+
+def with_cross_attention(c: Config, vocab_size: int) -> transformers.BertConfig:
+    """BERT's config at the sizes of the text denoiser or its rival, which read a sound of their own width."""
+    return transformers.BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=c["width"],
+        num_hidden_layers=c["layers"],
+        num_attention_heads=c["heads"],
+        intermediate_size=c["hidden"],
+        max_position_embeddings=c["max_positions"],
+        type_vocab_size=1,
+        is_decoder=True,
+        add_cross_attention=True,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+
+
 def ids(shape: Shape, vocab_size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids without padding, and their mask."""
     return torch.randint(2, vocab_size, shape), torch.ones(shape, dtype=torch.int64)
@@ -243,6 +282,27 @@ def make_llama(c: Config, shape: Shape) -> Built:
     return Built(transformers.LlamaForCausalLM(sizes), ids((rows, prompt), c["vocab_size"]), output, rows * new)
 
 
+def make_text_denoiser(c: Config, shape: Shape) -> Built:
+    rows, words, tokens = shape
+    x_t, x0_prev = torch.randn(2, rows, words, c["latent"])
+    sound = torch.randn(2, c["layers"], rows, c["heads"], tokens, c["width"] // c["heads"])
+    inputs = (x_t, x0_prev, torch.full((rows,), 500), sound)
+    return Built(Denoiser(c), inputs, lambda model, *inputs: model(*inputs), rows)
+
+
+def make_caption_decoder(c: Config, shape: Shape) -> Built:
+    rows, tokens, words = shape
+    begin = torch.zeros(rows, 1, dtype=torch.int64)
+
+    def output(model, begin, sound):
+        cache = transformers.EncoderDecoderCache(transformers.DynamicCache(), transformers.DynamicCache())
+        rules = {"max_new_tokens": words, "do_sample": False, "use_cache": True, "attention_mask": torch.ones_like(begin)}
+        return model.generate(begin, encoder_hidden_states=sound, past_key_values=cache, **rules)[:, 1:]
+
+    model = transformers.BertLMHeadModel(with_cross_attention(c, c["vocab_size"]))
+    return Built(model, (begin, torch.randn(rows, tokens, c["context"])), output, rows * words)
+
+
 NETWORKS: dict[str, Callable[[Config, Shape], Built]] = {
     "unet": make_unet,
     "vae_decode": make_vae_decode,
@@ -253,6 +313,8 @@ NETWORKS: dict[str, Callable[[Config, Shape], Built]] = {
     "t5": make_t5,
     "cnn14": make_cnn14,
     "log_mel": make_log_mel,
+    "text_denoiser": make_text_denoiser,
+    "caption_decoder": make_caption_decoder,
     "llama": make_llama,
 }
 

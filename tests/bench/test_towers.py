@@ -20,9 +20,16 @@ SHAPES = {
     "t5": (2, 8, 128),
     "cnn14": (2, 527),
     "log_mel": (2, 26, 64),
+    "text_denoiser": (2, 8, 32),
+    "caption_decoder": (2, 5),
     "llama_1": (1, 5),
     "llama_4": (4, 5),
     "llama_16": (16, 5),
+}
+UNUSED = {  # parameters of the torch side that the case does not read
+    "vae_decode": ("encoder.", "quant_conv."),
+    "text_denoiser": ("bert.embeddings.word", "bert.embeddings.token_type"),
+    "caption_decoder": ("bert.embeddings.token_type",),
 }
 QUICK = ("bert", "cnn14", "llama_4")
 
@@ -41,7 +48,7 @@ def test_our_side_runs(name):
     result = call()
     assert result.shape == facts["shape"] == SHAPES[name]
     assert facts["finite"]
-    assert facts["items"] == (np.prod(SHAPES[name]) if name.startswith("llama") else SHAPES[name][0])
+    assert facts["items"] == (np.prod(SHAPES[name]) if name.startswith(("llama", "caption")) else SHAPES[name][0])
     assert facts["first_seconds"] > 0
     assert facts["flops"] > 0
     assert (facts["platform"], facts["device"]) == ("cpu", "cpu")
@@ -162,7 +169,7 @@ def test_the_torch_side_runs(name, form):
     call, facts = towers_torch.prepare(spec | {"form": form, "ours": {"platform": "cpu", "config": towers_jax.asdict(config)}})
     assert tuple(call().shape) == tuple(facts["shape"]) == SHAPES[name]
     assert facts["finite"]
-    assert facts["items"] == (np.prod(SHAPES[name]) if name.startswith("llama") else SHAPES[name][0])
+    assert facts["items"] == (np.prod(SHAPES[name]) if name.startswith(("llama", "caption")) else SHAPES[name][0])
 
 
 @pytest.mark.parity
@@ -176,8 +183,7 @@ def test_both_sides_have_as_many_parameters_at_published_size(monkeypatch, name)
     config, ours = towers_jax.build(case.spec(small=False))
     with torch.device("meta"):
         theirs = towers_torch.NETWORKS[case.network](towers_jax.asdict(config), case.published.shape)
-    unused = ("encoder.", "quant_conv.") if name == "vae_decode" else ()
-    counted = sum(value.numel() for key, value in theirs.module.named_parameters() if not key.startswith(unused or "-"))
+    counted = sum(value.numel() for key, value in theirs.module.named_parameters() if not key.startswith(UNUSED.get(name, ())))
     assert counted == parameters(ours.inputs[0]["params"])
 
 
