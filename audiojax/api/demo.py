@@ -10,7 +10,7 @@ from rich.console import Console
 
 from audiojax.api.data import open_split
 from audiojax.api.evaluate import Evaluation, evaluate
-from audiojax.api.find import load_finder
+from audiojax.api.loading import load_finder
 from audiojax.api.train import train
 from audiojax.config import load_config
 from audiojax.files import shown

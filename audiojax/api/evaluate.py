@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from audiojax.api.data import data_name, open_split
-from audiojax.api.find import load
+from audiojax.api.loading import load
 from audiojax.api.retrieval import TITLES, Retrieval
 from audiojax.api.runs import RunFinder
 from audiojax.data.soundworld import oracle

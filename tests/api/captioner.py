@@ -1,0 +1,46 @@
+"""A captioner without weights, for the tests of everything around one."""
+
+import numpy as np
+
+from audiojax.api.captioning import Captioner, Described
+from audiojax.audio import io, lengths
+from audiojax.audio.pool import Window
+from audiojax.audio.reasons import AudioFileError
+
+RATE = 1000
+WORDS = ("dog", "bell", "rain", "wind", "door", "bird", "engine", "voice")
+
+
+class Parrot(Captioner):
+    """Says how loud a window is, and a word for its seed; notes the shapes that it is called with, and may break at a call."""
+
+    model_id = "parrot"
+
+    def __init__(self, samples=RATE, devices=1, break_at=None, **config):
+        super().__init__(RATE, samples, "zero", devices, "runs/parrot")
+        self.defaults = {"steps": 10, "guidance": 1.0}
+        self.config, self.card = config, {"task": "dac/diffusion", "step": 7, "choice": "ema"}
+        self.shapes, self.chosen, self.break_at = [], [], break_at
+
+    def caption_windows(self, waveforms, seeds, options):
+        self.shapes.append(waveforms.shape)
+        self.chosen.append(dict(options))
+        if len(self.shapes) == self.break_at:
+            raise RuntimeError("killed")
+        texts = [f"level {np.abs(row).max():.1f} {WORDS[seed % 8]}" for row, seed in zip(waveforms, seeds, strict=True)]
+        return [Described(text, 0.5, len(text.split())) for text in texts]
+
+
+def windows_here(paths, options, *, seconds, short, **_):
+    """What `window_files` gives, without child processes, which take a second to start."""
+    samples = round(seconds * options.sample_rate)
+    for path in paths:
+        try:
+            blocks = list(io.stream(path, options))
+        except AudioFileError as error:
+            yield path, error.bad
+            continue
+        heard = sum(map(len, blocks))
+        for first, window in lengths.slide(blocks, samples, samples, short=short):
+            yield path, Window(window, first / options.sample_rate, min(samples, heard - first) / options.sample_rate)
+        yield path, None
