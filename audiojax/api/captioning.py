@@ -57,23 +57,23 @@ class Caption:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A caption to be written: any key that says for what, the window [samples], and the number that alone decides chance."""
+    """A caption to be written: any key that says for what, the sound, as long as it is, and the number that alone decides chance."""
 
     key: Hashable
-    samples: Float[np.ndarray, " n"]
+    sound: Float[np.ndarray, " n"]
     seed: int
 
 
 class Captioner(ABC):
-    """Describes sound files; a model adds `model_id`, `defaults` and `caption_windows`.
+    """Describes sound files; a model adds `model_id`, `defaults`, `example` and `caption_batch`.
 
     Attributes:
       model_id: hash of the weights and the config.
       defaults: the options that this model takes, with the values that it was evaluated with.
       config: of the run, as plain dicts.
       card: what training reported.
-      sample_rate: Hz of the waveforms that `caption_windows` takes.
-      samples: of a window.
+      sample_rate: Hz of the sounds that `example` takes.
+      samples: of a window, the longest sound that is described at once.
       padding: of shorter sounds, see `audiojax.audio.lengths.fit`.
       devices: that a batch is spread over.
       source: where the model comes from.
@@ -93,10 +93,14 @@ class Captioner(ABC):
         return self.samples / self.sample_rate
 
     @abstractmethod
-    def caption_windows(
-        self, waveforms: Float[np.ndarray, "b n"], seeds: UInt32[np.ndarray, " b"], options: Mapping[str, Any]
+    def example(self, sound: Float[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+        """A sound in [-1, 1] of any length as the model hears it, in arrays of fixed shapes; what is beyond `samples` is not heard."""
+
+    @abstractmethod
+    def caption_batch(
+        self, batch: Mapping[str, np.ndarray], seeds: UInt32[np.ndarray, " b"], options: Mapping[str, Any]
     ) -> list[Described]:
-        """Captions of windows of `samples` samples in [-1, 1]; row i depends on window i, seed i and the options alone.
+        """Captions of stacked examples; row i depends on example i, seed i and the options alone.
 
         Args:
           options: what `options` gives.
@@ -207,13 +211,14 @@ def caption_files(
                 heard = 0
             elif np.max(np.abs(value.samples)) >= io.SILENCE:
                 heard += 1
-                digest = window_digest(value.samples)
+                sound = value.samples[: round(value.seconds * captioner.sample_rate)]  # padding is the model's own affair
+                digest = sound_digest(sound)
                 there = [caption for caption in (known or {}).get((shown(path), value.start), ()) if caption.digest == digest]
                 ready.extend((asked, path, replace(caption, path=path)) for caption in there)
                 for candidate in sorted({*range(candidates)} - {caption.candidate for caption in there}):
                     asked += 1
                     key = (path, value.start, value.start + value.seconds, candidate, digest)
-                    yield Row(key, value.samples, row_seed(digest, seed, candidate))
+                    yield Row(key, sound, row_seed(digest, seed, candidate))
 
     decoding = io.DecodeOptions(sample_rate=captioner.sample_rate)
     events = window_files(map(str, paths), decoding, seconds=captioner.seconds, short=captioner.padding, workers=workers, timeout=timeout)
@@ -239,15 +244,16 @@ def describe_rows(
         if first and len(batch) < size:
             size = min(size, captioner.batch_rows(1 << (len(batch) - 1).bit_length()))
         first = False
-        windows, seeds = np.zeros((size, captioner.samples), np.float32), np.zeros(size, np.uint32)
-        for place, row in enumerate(batch):
-            windows[place], seeds[place] = row.samples, row.seed
-        yield from zip(batch, captioner.caption_windows(windows, seeds, options), strict=False)
+        examples = [captioner.example(row.sound) for row in batch]
+        examples += examples[:1] * (size - len(batch))
+        seeds = np.array([row.seed for row in batch] + [0] * (size - len(batch)), np.uint32)
+        stacked = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+        yield from zip(batch, captioner.caption_batch(stacked, seeds, options), strict=False)
 
 
-def window_digest(samples: Float[np.ndarray, " n"]) -> str:
-    """Hash of a window's samples, 16 hexadecimal digits."""
-    return hashlib.blake2b(np.ascontiguousarray(samples, np.float32).tobytes(), digest_size=8).hexdigest()
+def sound_digest(sound: Float[np.ndarray, " n"]) -> str:
+    """Hash of samples, 16 hexadecimal digits."""
+    return hashlib.blake2b(np.ascontiguousarray(sound, np.float32).tobytes(), digest_size=8).hexdigest()
 
 
 def row_seed(digest: str, seed: int, candidate: int) -> int:

@@ -22,7 +22,11 @@ class Parrot(Captioner):
         self.config, self.card = config, {"task": "dac/diffusion", "step": 7, "choice": "ema"}
         self.shapes, self.chosen, self.break_at = [], [], break_at
 
-    def caption_windows(self, waveforms, seeds, options):
+    def example(self, sound):
+        return {"waveform": lengths.fit(sound, self.samples, short=self.padding)}
+
+    def caption_batch(self, batch, seeds, options):
+        waveforms = batch["waveform"]
         self.shapes.append(waveforms.shape)
         self.chosen.append(dict(options))
         if len(self.shapes) == self.break_at:

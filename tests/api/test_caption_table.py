@@ -145,7 +145,7 @@ def test_tables_of_others_and_damaged_ones_are_left_alone(folder, tmp_path):
 def test_captions_with_quotes_and_lines_come_back(folder, tmp_path, monkeypatch):
     text = 'a "dog", barks\r\nand\x0b barks\u2028loud\x85er'
     model = Parrot()
-    monkeypatch.setattr(model, "caption_windows", lambda windows, seeds, options: [Described(text, 0.25, 3)] * len(windows), raising=True)
+    monkeypatch.setattr(model, "caption_batch", lambda batch, seeds, options: [Described(text, 0.25, 3)] * len(seeds))
     out = tmp_path / "captions.csv"
     found = describe(folder, out, model)
     assert read_captions(out) == list(found.captions)

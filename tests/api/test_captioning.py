@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiojax.api import captioning
-from audiojax.api.captioning import Row, caption_files, describe_rows, row_seed, window_digest
+from audiojax.api.captioning import Row, caption_files, describe_rows, row_seed, sound_digest
 from audiojax.audio.reasons import AudioFileError, BadAudio, Reason, ReasonCounter
 from audiojax.errors import UsageError
 from tests.api.captioner import RATE, Parrot, windows_here
@@ -134,7 +134,7 @@ def test_every_row_is_described_once_and_in_order(levels, size, devices):
 
 
 def test_seeds_differ_by_sound_seed_and_candidate():
-    digests = [window_digest(np.full(4, level, np.float32)) for level in (0.1, 0.2)]
+    digests = [sound_digest(np.full(4, level, np.float32)) for level in (0.1, 0.2)]
     seeds = [row_seed(digest, seed, candidate) for digest in digests for seed in range(20) for candidate in range(20)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**32 for seed in seeds)
