@@ -77,9 +77,11 @@ class Captioner(ABC):
       padding: of shorter sounds, see `audiojax.audio.lengths.fit`.
       devices: that a batch is spread over.
       source: where the model comes from.
+      parameters: how many numbers it has learned.
     """
 
     model_id: str
+    parameters: int
     defaults: Mapping[str, Any]
     config: Mapping[str, Any]
     card: Mapping[str, Any]
@@ -120,9 +122,15 @@ class Captioner(ABC):
             )
         return {**self.defaults, **given}
 
-    def batch_rows(self, batch_size: int | None = None) -> int:
-        """Rows of a batch: the size asked for, or the usual one, as a multiple of the devices."""
-        return -(-(batch_size or CAPTION_BATCH) // self.devices) * self.devices
+    def batch_rows(self, batch_size: int | None = None, rows: int | None = None) -> int:
+        """Rows of a batch, a multiple of the devices: the size asked for, or the usual one, or as many as `rows` in all make necessary.
+
+        These go in the smallest power of two that holds them: a single file does not cost as much as a full batch.
+        """
+        wanted = batch_size or CAPTION_BATCH
+        if rows is not None:
+            wanted = min(wanted, 1 << max(0, rows - 1).bit_length())
+        return -(-wanted // self.devices) * self.devices
 
     def caption(
         self,
@@ -234,16 +242,12 @@ def caption_files(
 def describe_rows(
     captioner: Captioner, rows: Iterable[Row], options: Mapping[str, Any], batch_size: int | None = None
 ) -> Iterator[tuple[Row, Described]]:
-    """(row, what the model says) in order, in batches of one shape, so that one program is compiled.
-
-    Less than a batch in all goes in the smallest power of two that holds it: a single file does not cost as much as a full batch.
-    """
-    waiting, size = iter(rows), captioner.batch_rows(batch_size)
-    first = True
+    """(row, what the model says) in order, in batches of one shape, so that one program is compiled."""
+    waiting = iter(rows)
+    first = list(itertools.islice(waiting, captioner.batch_rows(batch_size)))
+    size = captioner.batch_rows(batch_size, len(first))
+    waiting = itertools.chain(first, waiting)
     while batch := list(itertools.islice(waiting, size)):
-        if first and len(batch) < size:
-            size = min(size, captioner.batch_rows(1 << (len(batch) - 1).bit_length()))
-        first = False
         examples = [captioner.example(row.sound) for row in batch]
         examples += examples[:1] * (size - len(batch))
         seeds = np.array([row.seed for row in batch] + [0] * (size - len(batch)), np.uint32)

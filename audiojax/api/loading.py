@@ -1,7 +1,6 @@
 """Opening a finished model, whatever it does: finds sounds, describes them, or encodes them."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from audiojax.api.captioning import Captioner
@@ -18,7 +17,7 @@ from audiojax.towers.base import Tower
 from audiojax.towers.clap import ClapTower
 from audiojax.trainer.export import load_export
 
-OPENERS: dict[str, Callable[..., RunFinder | Captioner]] = {"coattention": CoAttentionFinder, "diffatr": Finder}
+OPENERS: dict[str, type[RunFinder] | type[Captioner]] = {"coattention": CoAttentionFinder, "diffatr": Finder}
 
 
 def load(path: str | os.PathLike) -> RunFinder | Captioner | Tower:

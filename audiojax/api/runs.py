@@ -49,6 +49,11 @@ class RunModel:
         facts = {"sample_rate": data["sample_rate"], "samples": self.transform.lengths[-1], "padding": data["padding"]}
         return facts | {"devices": self._layout.mesh.size}
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has learned."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
     def put_rows(self, rows: np.ndarray) -> jax.Array:
         """Rows spread over all devices, filled up with zeros to a multiple of their number."""
         padding = ((0, -len(rows) % self._layout.mesh.size), *((0, 0),) * (rows.ndim - 1))

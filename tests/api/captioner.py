@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from audiojax.api.captioning import Captioner, Described
+from audiojax.api.captioning import Captioner, Described, sound_digest
 from audiojax.audio import io, lengths
 from audiojax.audio.pool import Window
 from audiojax.audio.reasons import AudioFileError
+from audiojax.data.transforms import to_float
 
 RATE = 1000
 WORDS = ("dog", "bell", "rain", "wind", "door", "bird", "engine", "voice")
@@ -14,7 +15,7 @@ WORDS = ("dog", "bell", "rain", "wind", "door", "bird", "engine", "voice")
 class Parrot(Captioner):
     """Says how loud a window is, and a word for its seed; notes the shapes that it is called with, and may break at a call."""
 
-    model_id = "parrot"
+    model_id, parameters = "parrot", 8
 
     def __init__(self, samples=RATE, devices=1, break_at=None, **config):
         super().__init__(RATE, samples, "zero", devices, "runs/parrot")
@@ -32,6 +33,22 @@ class Parrot(Captioner):
         if len(self.shapes) == self.break_at:
             raise RuntimeError("killed")
         texts = [f"level {np.abs(row).max():.1f} {WORDS[seed % 8]}" for row, seed in zip(waveforms, seeds, strict=True)]
+        return [Described(text, 0.5, len(text.split())) for text in texts]
+
+
+class Listener(Parrot):
+    """Knows the clips of a source by their sound, and says of the i-th one what `say(record, i, seed)` gives."""
+
+    def __init__(self, source, say, **config):
+        super().__init__(**config)
+        self.sample_rate, self.samples = 16_000, 61_440
+        self.records = {sound_digest(to_float(source[i]["audio"])): (source[i], i) for i in range(len(source))}
+        self.say = say
+
+    def caption_batch(self, batch, seeds, options):
+        self.shapes.append(batch["waveform"].shape)
+        found = [self.records[sound_digest(row)] for row in batch["waveform"]]
+        texts = [self.say(record, i, int(seed)) for (record, i), seed in zip(found, seeds, strict=True)]
         return [Described(text, 0.5, len(text.split())) for text in texts]
 
 
