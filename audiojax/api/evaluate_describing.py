@@ -38,8 +38,9 @@ TRAINING_CLIPS = 2_000  # whose captions the most typical one is chosen from
 MODEL, OTHERS, TYPICAL, PEOPLE = "the model", "captions of other clips", "the most typical training caption", "people"
 CHARTS = (
     ("Training loss", ("train/loss",), True),
-    ("Validation loss", ("val/loss",), True),
-    ("Validation, CIDEr-D", ("val/cider_d",), False),
+    ("Validation, terms of the loss", ("val/denoising/mse", "val/denoising/cross_entropy", "val/denoising/valid"), True),
+    ("Validation, share of words", ("val/round_trip/words", "val/denoising/words_right"), False),
+    ("Validation, CIDEr-D of token ids", ("val/captions/cider_d",), False),
 )
 
 

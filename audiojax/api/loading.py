@@ -6,6 +6,7 @@ from pathlib import Path
 from audiojax.api.captioning import Captioner
 from audiojax.api.clap_search import ClapFinder, is_public
 from audiojax.api.coattention_search import CoAttentionFinder
+from audiojax.api.dac_captioning import DacCaptioner
 from audiojax.api.find import Finder
 from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.runs import RunFinder
@@ -17,7 +18,7 @@ from audiojax.towers.base import Tower
 from audiojax.towers.clap import ClapTower
 from audiojax.trainer.export import load_export
 
-OPENERS: dict[str, type[RunFinder] | type[Captioner]] = {"coattention": CoAttentionFinder, "diffatr": Finder}
+OPENERS: dict[str, type[RunFinder] | type[Captioner]] = {"coattention": CoAttentionFinder, "dac": DacCaptioner, "diffatr": Finder}
 
 
 def load(path: str | os.PathLike) -> RunFinder | Captioner | Tower:
