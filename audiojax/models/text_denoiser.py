@@ -13,12 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from audiojax.errors import UsageError
-from audiojax.nn.attention import NORMAL_002, KeysValues
+from audiojax.nn.attention import NORMAL_002
 from audiojax.nn.embed import sinusoidal_table
-from audiojax.nn.transformer import TransformerBlock
+from audiojax.nn.transformer import Memory, TransformerBlock
 from audiojax.typing import Array
-
-Memory = tuple[KeysValues, ...]
 
 
 @dataclass(frozen=True)

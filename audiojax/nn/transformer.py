@@ -11,6 +11,8 @@ from audiojax.nn.attention import NORMAL_002, KeysValues, MultiHeadAttention
 from audiojax.nn.mlp import Mlp, gelu_exact
 from audiojax.typing import Array
 
+Memory = tuple[KeysValues, ...]  # of every layer of a network
+
 
 class TransformerBlock(nn.Module):
     """x = LN(x + drop(self-attention(x))); x = LN(x + drop(attention(x, memory))); x = LN(x + drop(FFN(x))).

@@ -37,10 +37,11 @@ class Written(NamedTuple):
 
 
 def write(settings: Settings, params: Params, model_state: Any, batch: Batch, keys: Shaped[Array, "b"], options: Sampling) -> Written:
-    """One caption a clip; row i depends on row i of the batch and on key i alone.
+    """One caption for each key; caption i depends on its clip and on key i alone.
 
     Args:
-      batch: "waveform" [b, w, s] with "windows" [b, w], or the stored tokens "audio_values" [b, m, k] with "audio_mask" [b, m].
+      batch: "waveform" [r, w, s] with "windows" [r, w], or the stored tokens "audio_values" [r, m, k] with "audio_mask" [r, m].
+      keys: one a caption, as many as there are clips or several times as many: caption i is of clip i // (b / r).
       options: static: another value compiles anew.
     """
     return _write(settings, params, model_state, hear(settings, params, batch), keys, options)

@@ -22,6 +22,8 @@ from audiojax.papers.dac.settings import Settings
 from audiojax.schedule import Schedule
 from audiojax.typing import Batch, Key, Params
 
+TERMS = ("cross_entropy", "valid", "words_right")  # beside the first one, which is called after `loss.error`
+
 
 class Noised(NamedTuple):
     """x_t = sqrt(abar_t) x0 + F sqrt(1 - abar_t) eps."""

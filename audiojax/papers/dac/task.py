@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from audiojax.metrics.captions.diversity import distinct
+from audiojax.metrics.captions.ngrams import cider_d
+from audiojax.papers.dac.captions import chosen
 from audiojax.papers.dac.inference import hear, write
 from audiojax.papers.dac.latent import caption_latents, measure, token_logits
-from audiojax.papers.dac.loss import diffusion_loss, head_loss, noised, terms, total
+from audiojax.papers.dac.loss import TERMS, diffusion_loss, head_loss, noised, terms
 from audiojax.papers.dac.settings import PHASES, Settings, check, make_settings
 from audiojax.papers.task import Encoders, Paper, Slot, Statistics, Task, choice
 from audiojax.typing import Array, Batch, Key, Params
@@ -27,7 +30,7 @@ RULES = (  # widths split over tensor and fsdp; whatever is not named here falls
     (r"mlp/down/kernel$", PartitionSpec("tensor", "fsdp")),
 )
 EVALUATION_SEED = 0  # of the noise in evaluation, which is the same in every run
-SELECT = {"head": "round_trip/words", "diffusion": "denoising/negated"}
+SELECT = {"head": "round_trip/words", "diffusion": "captions/cider_d"}
 
 
 def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task:
@@ -116,16 +119,27 @@ def predict(settings: Settings, phase: str, params: Params, model_state: Any, ba
 
 
 def metrics(settings: Settings, phase: str, params: Params, predictions: Mapping[str, np.ndarray], key: Key) -> dict[str, float]:
-    """Shares of tokens and of words that come back; in "diffusion" also the terms of the loss and what the captions look like."""
+    """Shares of tokens and of words that come back; in "diffusion" also scores of the captions on token ids, and the terms of the loss."""
     right, words = predictions["round_trip"], predictions["words"]
     found = {"round_trip/tokens": float(right.mean()), "round_trip/words": float(right[words].mean())}
     if phase == "head":
         return found
-    names = (settings.loss.error, "cross_entropy", "valid", "words_right")
-    means = {name: float(predictions[name].mean()) for name in names}
-    found |= {f"denoising/{name}": value for name, value in means.items()}
-    found["denoising/negated"] = -float(total(settings, means))
-    return found | {"captions/words": float(predictions["written"].sum(axis=1).mean())}
+    return (
+        found
+        | _caption_scores(predictions)
+        | {f"denoising/{name}": float(predictions[name].mean()) for name in (settings.loss.error, *TERMS)}
+    )
+
+
+def _caption_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """CIDEr-D against all captions of a clip, Distinct-1, and the mean length, all of tokens."""
+    candidates = chosen(predictions["tokens"], predictions["written"])
+    references = [chosen(*clip) for clip in zip(predictions["targets"], predictions["words"], strict=True)]
+    return {
+        "captions/cider_d": cider_d(candidates, references)[0],
+        "captions/distinct_1": distinct(candidates, 1),
+        "captions/tokens": float(np.mean([len(row) for row in candidates])),
+    }
 
 
 PAPER = Paper(
