@@ -1,9 +1,10 @@
 """The words of a caption as pycocoevalcap gets them from Stanford's PTBTokenizer 3.4.1: split as in the Penn Treebank, lower case, without
 punctuation. "The dog's bark isn't loud." is the, dog, 's, bark, is, n't, loud.
 
-At every place of the text the rule that reads furthest wins; the first of several that read equally far. A rule may look further than the
-word that it makes. What nothing reads, an emoji for instance, ends a word and is dropped, and so are the marks of PUNCTUATION; brackets stay,
-as "-lrb-": they are punctuation only in capitals, and the words are in lower case.
+At every place of the text the rule that reads furthest wins, the first of several that read equally far; a rule may look further than the
+word that it makes. What nothing reads, an emoji for instance, ends a word and is dropped. The marks of PUNCTUATION are dropped too, but not
+brackets: they are punctuation in capitals alone, and "-lrb-" is in lower case. A caption is read alone; pycocoevalcap reads them all as one
+text, where a single letter or "no." at the end of a caption may lose or keep its full stop by how the next one begins.
 """
 
 import re
@@ -19,10 +20,27 @@ WRITTEN = {  # how words are written that are not written as they stand
     **dict.fromkeys("\u2013\u2014\u2015\u0096\u0097", "--"),
     **dict.fromkeys(("&mdash;", "&MD;", "&ndash;"), "--"),
     **dict.fromkeys("\u20ac\u20a0\xa4\x80", "$"),
-    **{"\u2026": "...", "\xa3": "#", "\xa2": "cents", '"': "''", "&quot;": "''", "&apos;": "'"},
-    **{"&amp;": "&", "&lt;": "<", "&gt;": ">", "&nbsp;": "-"},
-    **{"\xbc": "1/4", "\xbd": "1/2", "\xbe": "3/4", "\u2153": "1/3", "\u2154": "2/3"},
-    **{"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"},
+    "\u2026": "...",
+    "\xa3": "#",
+    "\xa2": "cents",
+    '"': "''",
+    "&quot;": "''",
+    "&apos;": "'",
+    "&amp;": "&",
+    "&lt;": "<",
+    "&gt;": ">",
+    "&nbsp;": "-",
+    "\xbc": "1/4",
+    "\xbd": "1/2",
+    "\xbe": "3/4",
+    "\u2153": "1/3",
+    "\u2154": "2/3",
+    "(": "-lrb-",
+    ")": "-rrb-",
+    "[": "-lsb-",
+    "]": "-rsb-",
+    "{": "-lcb-",
+    "}": "-rcb-",
 }
 SYMBOLS = (  # that are words of their own; other characters that are no letters are dropped
     "\x80\x91-\x94\x96-\x97\xa1-\xa9\xab-\xac\xae-\xb4\xb6-\xb9\xbb-\xbf\xd7\xf7\u037e\u0387\u0589\u05be\u05c0\u05c3\u05c6\u05f3-\u05f4"
@@ -46,8 +64,8 @@ COMPANIES = "mfg mtg ppte ppty pte ptes pty ptys"  # not in capitals
 STATES = "ark az del ill la mass miss ore pa tex wash"  # not in lower case, where they are words
 BEFORE_NUMBERS = "art ca fig figs no nos op p pp prop"  # abbreviations where a number follows
 OPENERS = """
-    a about according additionally after an as at but earlier he her here however if in it last many more now once one other our she since so
-    some such that the their then there these they this we what when while yet you"""  # of sentences: the single letter before ended one
+    a about according additionally after an as at but earlier he her here however if in it last many more now once one other our she since
+    so some such that the their then there these they this we what when while yet you"""  # of sentences: the single letter before ended one
 EXTENSIONS = "bat bmp bz2 c cgi cpp dll docx? exe gif gz h html? jar java jpe?g mov mp3 pdf php pl png ppt ps py sql tar txt wav x xml zip"
 
 
@@ -65,7 +83,7 @@ PIECE = "[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}"  # of "either/or"
 NAME = "[A-Za-z][A-Za-z0-9_:.-]*"  # of a tag
 WORD = f"{ENTITY_LETTER}{ENTITY_ALNUM}*(?:[.?!]{ENTITY_LETTER}{ENTITY_ALNUM}*)*"
 JOINED = f"{ALNUM}+(?:[-_]{ALNUM}+)*"
-HYPHENATED = rf"[a-z0-9][a-z0-9.,]*(?:-(?:[a-z](?:\.[a-z])+\.|[a-z0-9]+))+"
+HYPHENATED = r"[a-z0-9][a-z0-9.,]*(?:-(?:[a-z](?:\.[a-z])+\.|[a-z0-9]+))+"
 ELIDED = f"(?:{ALNUM}+[-_])*[dol]{QUOTE}{ALNUM}{{2,}}(?:-{ALNUM}+)*"  # o'clock, d'artagnan
 LINKED = "(?-i:[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+)"  # AT&T
 IN_ADDRESS, ENDS_ADDRESS = r"[^\s\"<>|()]", r"[^\s\"<>|.!?(){},-]"
