@@ -4,6 +4,8 @@ Nobody else writes attention. Arrays enter as [batch, time, heads, features]; ma
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -71,8 +73,18 @@ def _head_major(q, k, v, *, bias=None, mask=None, scale=None, drop=None):
     return jnp.swapaxes(mixed.reshape(*shape, v.shape[-1]), 1, 2)
 
 
+class KeysValues(NamedTuple):
+    """What is attended to, projected: `keys` and `values`, [b, heads, m, head_width] each."""
+
+    keys: Array
+    values: Array
+
+
 class MultiHeadAttention(nn.Module):
     """Multi-head attention with separate query, key, value and output projections.
+
+    `project` and `attend` are its two halves, for what is attended to more than once: the keys and values of a sound that every step of a
+    sampler reads, or those of the tokens before the present one.
 
     Attributes:
       heads: number of heads; divides `width` unless `head_width` is given.
@@ -94,7 +106,17 @@ class MultiHeadAttention(nn.Module):
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
+    def setup(self):
+        if self.head_width is None and self.width % self.heads:
+            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
+        inner = self.width if self.head_width is None else self.heads * self.head_width
+        linear = partial(nn.Dense, use_bias=self.use_bias, dtype=self.dtype, param_dtype=self.param_dtype)
+        self.query = linear(inner, kernel_init=self.query_init or self.kernel_init)
+        self.key = linear(inner, kernel_init=self.kernel_init)
+        self.value = linear(inner, kernel_init=self.kernel_init)
+        self.out = linear(self.width, kernel_init=self.kernel_init)
+        self.drop = nn.Dropout(self.dropout, deterministic=False)
+
     def __call__(
         self,
         x: Float[Array, "b n c"],
@@ -105,29 +127,27 @@ class MultiHeadAttention(nn.Module):
         train: bool,
     ) -> Float[Array, "b n d"]:
         """Attends from x to `context` (to x itself without one); `mask` marks the valid positions of what is attended to."""
-        if self.head_width is None and self.width % self.heads:
-            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
-        context = x if context is None else context
-        head_width = self.width // self.heads if self.head_width is None else self.head_width
+        projected = self.project(x if context is None else context)
+        return self.attend(x, projected, mask=None if mask is None else mask[:, None, None, :], bias=bias, train=train)
 
-        def project(name, source, kernel_init=self.kernel_init):
-            y = self._dense(name, self.heads * head_width, kernel_init)(source)
-            return y.reshape(*y.shape[:-1], self.heads, head_width)  # [b, time, h, d]
+    def project(self, context: Float[Array, "b m k"]) -> KeysValues:
+        """Keys and values of a context."""
+        return KeysValues(*(jnp.swapaxes(self._heads(linear(context)), 1, 2) for linear in (self.key, self.value)))
 
-        drop = None
-        if train and self.dropout:
-            drop = nn.Dropout(self.dropout, deterministic=False)
-        mixed = attention(
-            project("query", x, self.query_init or self.kernel_init),
-            project("key", context),
-            project("value", context),
-            bias=bias,
-            mask=None if mask is None else mask[:, None, None, :],
-            scale=self.scale,
-            drop=drop,
-        )
-        return self._dense("out", self.width, self.kernel_init)(mixed.reshape(*mixed.shape[:-2], self.heads * head_width))
+    def attend(
+        self,
+        x: Float[Array, "b n c"],
+        projected: KeysValues,
+        *,
+        mask: Bool[Array, "b|1 h|1 n|1 m"] | None = None,
+        bias: Float[Array, "b|1 h|1 n|1 m"] | None = None,
+        train: bool,
+    ) -> Float[Array, "b n d"]:
+        """Attends from x to what `project` returned; `mask` says which key each query may see."""
+        k, v = (jnp.swapaxes(part, 1, 2) for part in projected)  # [b, m, h, d]
+        drop = self.drop if train and self.dropout else None
+        mixed = attention(self._heads(self.query(x)), k, v, bias=bias, mask=mask, scale=self.scale, drop=drop)
+        return self.out(mixed.reshape(*mixed.shape[:-2], -1))
 
-    def _dense(self, name, features, kernel_init):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return nn.Dense(features, use_bias=self.use_bias, kernel_init=kernel_init, name=name, **types)
+    def _heads(self, y):
+        return y.reshape(*y.shape[:-1], self.heads, -1)  # [b, time, h, d]

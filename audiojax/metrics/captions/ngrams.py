@@ -62,6 +62,12 @@ def bleu(
     BLEU-n is the geometric mean of the clipped precisions of orders 1 to n, times exp(1 - reference length / length) where the candidates
     are shorter. The reference length of a clip is the one closest to its candidate's, the shorter of two. The corpus pools all counts.
     """
+    counts = bleu_counts(candidates, references)
+    return bleu_of(counts.sum(axis=1)), bleu_of(counts)
+
+
+def bleu_counts(candidates: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> Float[np.ndarray, "counts clips"]:
+    """What BLEU is made of, clip by clip: matched n-grams of four orders, possible ones, the length, and the reference length."""
     clip_of = _clips(candidates, references)
     matched = np.zeros((ORDERS, len(candidates)))
     for order, counts in enumerate(count_ngrams([*candidates, *chain.from_iterable(references)])):
@@ -74,12 +80,12 @@ def bleu(
     length = np.array([len(tokens) for tokens in candidates])
     closest = [min((abs(len(r) - len(c)), len(r)) for r in own)[1] for c, own in zip(candidates, references, strict=True)]
     possible = np.maximum(length - np.arange(ORDERS)[:, None], 0)
-    pooled = _bleu(matched.sum(axis=1), possible.sum(axis=1), length.sum(), sum(closest))
-    return pooled, _bleu(matched, possible, length, np.array(closest))
+    return np.concatenate([matched, possible, length[None], np.array(closest)[None]]).astype(float)
 
 
-def _bleu(matched: np.ndarray, possible: np.ndarray, length: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """BLEU of orders 1 to 4 [orders, ...] from matched and possible n-grams [orders, ...] and lengths [...]."""
+def bleu_of(counts: Float[np.ndarray, "counts *s"]) -> Float[np.ndarray, "orders *s"]:
+    """BLEU-1 to BLEU-4 of `bleu_counts`, or of their sums or means over clips."""
+    matched, possible, (length, wanted) = counts[:ORDERS], counts[ORDERS : 2 * ORDERS], counts[2 * ORDERS :]
     order = np.arange(1, ORDERS + 1).reshape(-1, *[1] * (matched.ndim - 1))
     precision = np.cumprod((matched + TINY) / (possible + SMALL), axis=0) ** (1 / order)
     ratio = (length + TINY) / (wanted + SMALL)
