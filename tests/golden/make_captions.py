@@ -58,9 +58,10 @@ def make_captions() -> tuple[list[str], list[list[str]]]:
             references[-1][clip % REFERENCES] = next(hard, own[2])
     for clip in range(0, CLIPS, 4):
         candidates[clip] = next(hard, candidates[clip])
-    candidates[:4] = ["", " ", "...", "😀"]
+    for clip, empty in zip((1, 2, 3, 5), ("", " ", "...", "😀"), strict=True):
+        candidates[clip] = empty
     references[9][0] = references[10][1] = ""
-    references[11] = [references[11][0]] * REFERENCES
+    references[12] = [references[12][0]] * REFERENCES
     if next(hard, None) is not None:
         raise ValueError("too many hard captions for so few clips")
     return candidates, references

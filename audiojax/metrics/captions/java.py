@@ -1,7 +1,7 @@
 """METEOR, SPICE and SPIDEr: the Java programs that pycocoevalcap brings (extra `eval`), run as child processes that never outlive the call.
 
-SPICE also needs Stanford CoreNLP 3.6.0, which pycocoevalcap's own wrapper downloads at first use. Nothing is downloaded here: where a file is
-missing, the error says which and where it goes.
+SPICE also needs Stanford CoreNLP 3.6.0, which pycocoevalcap's own wrapper downloads at first use. Nothing is downloaded here: where a file
+is missing, the error says which and where it goes.
 """
 
 import json
@@ -142,9 +142,7 @@ def _file(name: str, path: str) -> Path:
 def _java(name: str) -> str:
     path = shutil.which("java")
     if path is None:
-        raise UsageError(
-            f"{name} runs on Java, and there is none on PATH: install it (Debian: default-jre-headless), or leave {name} out"
-        )
+        raise UsageError(f"{name} runs on Java, and there is none on PATH: install it (Debian: default-jre-headless), or leave {name} out")
     return path
 
 
