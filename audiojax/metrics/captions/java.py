@@ -23,6 +23,7 @@ from audiojax.files import shown
 
 Words = Sequence[str]
 
+METEOR_JAR, SPICE_JAR = "meteor/meteor-1.5.jar", "spice/spice-1.0.jar"
 CORENLP = "stanford-corenlp-3.6.0"
 CORENLP_ZIP = "http://nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"
 OPENED = ("java.base/java.lang", "java.base/java.math", "java.base/java.util")  # which SPICE's libraries reach into, closed since Java 9
@@ -42,7 +43,7 @@ def meteor(
       UsageError: pycocoevalcap or Java is not there.
       AudiojaxError: METEOR stopped or did not understand.
     """
-    jar = _file("METEOR", "meteor/meteor-1.5.jar")
+    jar = _file("METEOR", METEOR_JAR)
     command = [_java("METEOR"), "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
     with _child("METEOR", command, jar.parent) as ask:
         counts = []
@@ -63,10 +64,7 @@ def spice(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) ->
       UsageError: pycocoevalcap, Java or a file of Stanford CoreNLP is not there.
       AudiojaxError: SPICE stopped.
     """
-    jar = _file("SPICE", "spice/spice-1.0.jar")
-    missing = [name for name in (f"{CORENLP}.jar", f"{CORENLP}-models.jar") if not (jar.parent / "lib" / name).is_file()]
-    if missing:
-        raise UsageError(f"SPICE needs {' and '.join(missing)} in {shown(jar.parent / 'lib')}: take them out of {CORENLP_ZIP}")
+    jar = _spice_jar()
     java = _java("SPICE")
     opened = [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED] if _version(java) >= 9 else []
     clips = [
@@ -85,6 +83,23 @@ def spice(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) ->
             raise AudiojaxError(f"SPICE stopped: {_last_line(done.stderr)}") from None
     values = np.nan_to_num(values)
     return float(values.mean()), values
+
+
+def require(metric: str) -> None:
+    """UsageError where "meteor", "spice" or "spider" cannot be run here: before the work, and not after it."""
+    if metric == "meteor":
+        _file("METEOR", METEOR_JAR)
+    else:
+        _spice_jar()
+    _java("METEOR" if metric == "meteor" else "SPICE")
+
+
+def _spice_jar() -> Path:
+    jar = _file("SPICE", SPICE_JAR)
+    missing = [name for name in (f"{CORENLP}.jar", f"{CORENLP}-models.jar") if not (jar.parent / "lib" / name).is_file()]
+    if missing:
+        raise UsageError(f"SPICE needs {' and '.join(missing)} in {shown(jar.parent / 'lib')}: take them out of {CORENLP_ZIP}")
+    return jar
 
 
 @contextmanager
@@ -142,7 +157,7 @@ def _file(name: str, path: str) -> Path:
 def _java(name: str) -> str:
     path = shutil.which("java")
     if path is None:
-        raise UsageError(f"{name} runs on Java, and there is none on PATH: install it (Debian: default-jre-headless), or leave {name} out")
+        raise UsageError(f"{name} runs on Java, and none is on PATH: install it (Debian: default-jre-headless), or leave {name} out")
     return path
 
 
