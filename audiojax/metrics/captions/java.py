@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -50,7 +50,7 @@ def meteor(
         for candidate, own in zip(candidates, references, strict=True):
             counts.append(ask(" ||| ".join(["SCORE", *(" ".join(words) for words in own), " ".join(candidate)])))
             advance()
-        first = ask(" ||| ".join(["EVAL", *counts]))
+        first = ask(" ||| ".join(["EVAL", *counts]), last=True)
         values = [float(line) for line in [first, *(ask() for _ in counts)]]
     return values[-1], np.array(values[:-1])
 
@@ -104,15 +104,20 @@ def _spice_jar() -> Path:
 
 @contextmanager
 def _child(name: str, command: list[str], folder: Path) -> Iterator:
-    """A function that sends a line, if it is given one, and returns the next line of the answer; the child is gone afterwards."""
+    """A function that sends a line, if it is given one, and returns the next line of the answer; the child is gone afterwards.
+
+    `last` says that no line will follow.
+    """
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, encoding="utf-8")
 
-        def ask(line: str = "") -> str:
+        def ask(line: str = "", *, last: bool = False) -> str:
             try:
                 if line:
                     process.stdin.write(line + "\n")
                     process.stdin.flush()
+                if last:  # so that a program with nothing more to say stops
+                    process.stdin.close()
                 answer = process.stdout.readline()
             except (BrokenPipeError, UnicodeDecodeError):
                 answer = ""
@@ -126,7 +131,10 @@ def _child(name: str, command: list[str], folder: Path) -> Iterator:
             raise AudiojaxError(f"{name} answered what is no number: {error}") from error
         finally:
             process.kill()
-            process.communicate()
+            with suppress(OSError):  # what could not be written any more
+                process.stdin.close()
+            process.stdout.close()
+            process.wait()
 
 
 def _complaint(process: subprocess.Popen, complaints: IO[bytes]) -> str:
