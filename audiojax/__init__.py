@@ -3,6 +3,8 @@
     finder = audiojax.load("runs/diffatr")
     finder.index("sounds/")
     finder.search("rain on a roof", k=5)
+    captioner = audiojax.load("runs/dac")
+    captioner.caption(["a.wav", "b.flac"])
 
 `import audiojax` touches no device, no network and no flag; the work behind these names is imported on first use.
 """
@@ -13,7 +15,21 @@ from typing import Any
 
 __version__ = _version("audiojax")
 
-_API = ("Index", "demo", "evaluate", "export", "load", "load_finder", "load_pretrained", "load_reranker", "sweep", "train", "train_towers")
+_API = (
+    "Index",
+    "demo",
+    "evaluate",
+    "export",
+    "load",
+    "load_captioner",
+    "load_finder",
+    "load_pretrained",
+    "load_reranker",
+    "sweep",
+    "train",
+    "train_towers",
+    "write_captions",
+)
 
 __all__ = ["__version__", *_API]
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 from audiojax.errors import UsageError
 from audiojax.schedule import Prediction, Schedule, check_prediction
 
-Model = Callable[..., Float[Array, "b *d"]]  # (x [b, *d], t int32 [b]) -> prediction; with per_step values: (x, t, values)
+Model = Callable[..., Float[Array, "b *d"]]  # (x [b, *d], t int32 [b]) -> prediction; then x0_hat and per_step values, if asked for
 Clip = Callable[[Float[Array, "b *d"]], Float[Array, "b *d"]]
 Keys = Key[Array, "b"]
 
@@ -47,25 +47,27 @@ def sample_ddim(
     prediction: Prediction = "x0",
     clip: Clip | None = None,
     per_step: Any = None,
+    self_condition: bool = False,
 ) -> Float[Array, "b *d"]:
     """Runs DDIM along the grid (Song et al. 2021, Eq. 12) and returns x at grid[-1].
 
     eps_hat is recomputed from the clipped x0_hat (diffusers: use_clipped_model_output), as DiffusionRet's code does.
 
     Args:
-      model: (x, t) -> prediction, or (x, t, values) where `per_step` is given.
+      model: (x, t) -> prediction; further arguments as asked for below, x0_hat before the values of `per_step`.
       x: the start, at noise level grid[0].
       eta: 0 is deterministic; 1 adds the noise of the DDPM posterior.
       keys: one a row; needed where eta > 0.
       prediction: what the model returns: "eps", "x0" or "v".
       clip: applied to x0_hat before it is used.
       per_step: pytree of arrays with a leading axis n, scanned along with the steps (time embeddings made once for all steps, ...).
+      self_condition: the model takes the x0_hat of the step before as third argument, zeros at first (arXiv 2208.04202).
     """
 
     def step(x, x0, t, t_prev, noise, memory):
         return schedule.ddim_step(x, x0, t, t_prev, eta, noise() if eta else None), memory
 
-    return _scan(model, schedule, x, grid, step, prediction, clip, per_step, keys, stochastic=eta != 0.0)
+    return _scan(model, schedule, x, grid, step, prediction, clip, per_step, self_condition, keys, stochastic=eta != 0.0)
 
 
 def sample_ddpm(
@@ -79,6 +81,7 @@ def sample_ddpm(
     prediction: Prediction = "x0",
     clip: Clip | None = None,
     per_step: Any = None,
+    self_condition: bool = False,
 ) -> Float[Array, "b *d"]:
     """Runs ancestral sampling along the grid (Ho et al. 2020, Alg. 2); skipped steps use the posterior between the two levels.
 
@@ -88,7 +91,7 @@ def sample_ddpm(
     def step(x, x0, t, t_prev, noise, memory):
         return schedule.ddpm_step(x, x0, t, t_prev, noise(), variance), memory
 
-    return _scan(model, schedule, x, grid, step, prediction, clip, per_step, keys, stochastic=True)
+    return _scan(model, schedule, x, grid, step, prediction, clip, per_step, self_condition, keys, stochastic=True)
 
 
 def sample_renoise(
@@ -101,13 +104,14 @@ def sample_renoise(
     prediction: Prediction = "x0",
     clip: Clip | None = None,
     per_step: Any = None,
+    self_condition: bool = False,
 ) -> Float[Array, "b *d"]:
     """Predicts x0_hat and noises it afresh to the next level, again and again (LaDiC code); the last x0_hat where grid[-1] = -1."""
 
     def step(x, x0, t, t_prev, noise, memory):
         return schedule.renoise_step(x0, t_prev, noise()), memory
 
-    return _scan(model, schedule, x, grid, step, prediction, clip, per_step, keys, stochastic=True)
+    return _scan(model, schedule, x, grid, step, prediction, clip, per_step, self_condition, keys, stochastic=True)
 
 
 def sample_dpmpp_2m(
@@ -120,6 +124,7 @@ def sample_dpmpp_2m(
     prediction: Prediction = "x0",
     clip: Clip | None = None,
     per_step: Any = None,
+    self_condition: bool = False,
 ) -> Float[Array, "b *d"]:
     """Runs DPM-Solver++(2M) along the grid (Lu et al. 2022, arXiv 2211.01095): deterministic, second order, midpoint form.
 
@@ -134,7 +139,7 @@ def sample_dpmpp_2m(
         return schedule.dpmpp_2m_step(x, x0, x0_before, t, t_prev, t_before, first_order), (i + 1, x0, t)
 
     memory = (jnp.int32(0), jnp.zeros_like(x), jnp.int32(grid[0]))
-    return _scan(model, schedule, x, grid, step, prediction, clip, per_step, None, stochastic=False, memory=memory)
+    return _scan(model, schedule, x, grid, step, prediction, clip, per_step, self_condition, None, stochastic=False, memory=memory)
 
 
 def guidance(conditional: Float[Array, "b *d"], null: Float[Array, "b *d"], weight: float) -> Float[Array, "b *d"]:
@@ -158,7 +163,7 @@ def guided(model: Model, condition: Any, null_condition: Any, weight: float) -> 
     return guided_model
 
 
-def _scan(model, schedule, x, grid, step, prediction, clip, per_step, keys, *, stochastic, memory=()):
+def _scan(model, schedule, x, grid, step, prediction, clip, per_step, self_condition, keys, *, stochastic, memory=()):
     """Walks the grid: predict, convert to x0_hat, clip, step. `step(x, x0, t, t_prev, noise, memory) -> (x, memory)`."""
     check_prediction(prediction)
     _check_grid(schedule, grid)
@@ -171,15 +176,17 @@ def _scan(model, schedule, x, grid, step, prediction, clip, per_step, keys, *, s
     grid = jnp.asarray(grid, jnp.int32)
 
     def body(carry, now):
-        x, memory = carry
+        x, before, memory = carry
         i, t, t_prev, values = now
-        output = model(x, jnp.full(x.shape[:1], t, jnp.int32), *(() if values is None else (values,)))
+        output = model(x, jnp.full(x.shape[:1], t, jnp.int32), *before, *(() if values is None else (values,)))
         x0 = schedule.convert(output.astype(x.dtype), x, t, prediction, "x0")
         x0 = x0 if clip is None else clip(x0)
-        return step(x, x0, t, t_prev, lambda: step_noise(keys, i + 1, x.shape[1:]).astype(x.dtype), memory), None
+        x, memory = step(x, x0, t, t_prev, lambda: step_noise(keys, i + 1, x.shape[1:]).astype(x.dtype), memory)
+        return (x, (x0,) if self_condition else (), memory), None
 
     steps = (jnp.arange(count, dtype=jnp.int32), grid[:-1], grid[1:], per_step)
-    (x, _), _ = jax.lax.scan(body, (x, memory), steps)
+    before = (jnp.zeros_like(x),) if self_condition else ()
+    (x, *_), _ = jax.lax.scan(body, (x, before, memory), steps)
     return x
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from audiojax.errors import UsageError
 
 Prediction = Literal["eps", "x0", "v"]
-Spacing = Literal["leading", "trailing", "linspace", "all"]
+Spacing = Literal["leading", "trailing", "linspace", "strided", "all"]
 Timestep = Int[Array, "b"] | int
 
 
@@ -305,6 +305,7 @@ def timestep_grid(
       leading:  i floor(S / n) + offset, i = n-1..0  (AudioLDM: offset 1)
       trailing: round(S - i S / n) - 1, i = 0..n-1   (Diffusion-Link: start 100, n = 5 gives 99, 79, 59, 39, 19)
       linspace: n points from S-1 to 0, rounded
+      strided:  S-1 - i ceil(S / n), i = 0..n-1   (LaDiC: n = 34 gives 999, 969, ..., 39, 9)
     and each step goes to the next entry of the grid.
 
     Args:
@@ -333,10 +334,14 @@ def timestep_grid(
         calls = np.round(steps - i * (steps / count)).astype(int) - 1
     elif spacing == "linspace":
         calls = np.round(np.linspace(0, steps - 1, count)).astype(int)[::-1] if count > 1 else np.array([steps - 1])
+    elif spacing == "strided":
+        calls = steps - 1 - i * -(-steps // count)
     else:
         raise UsageError(f"unknown spacing {spacing!r}: use one of {', '.join(get_args(Spacing))}")
     if last not in (-1, 0) or calls[0] >= num_steps:
         raise UsageError(f"a grid from {calls[0]} to {last} leaves the range {num_steps - 1}..-1 (last is -1 or 0)")
+    if calls[-1] < 0:
+        raise UsageError(f"{count} sampling steps do not fit {steps} noise levels in equal strides: {np.sum(calls >= 0)} steps do")
     grid = np.append(calls, last).astype(np.int32)
     if np.any(np.diff(grid) >= 0):
         raise UsageError(f"the grid ends at {calls[-1]} and must go on to {last}: use last=-1, or offset=1 with leading spacing")

@@ -97,17 +97,19 @@ def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Toke
     return Tokenizer.train(captions, config["tokenizer"]["vocab_size"])
 
 
-def training_stream(config: Mapping[str, Any], source: Any, transform: Transform, batch_size: int, start_step: int) -> Iterator:
-    """This process's rows of every global batch from `start_step` on."""
-    data = config["data"]
+def training_stream(
+    config: Mapping[str, Any], source: Any, transform: Transform, batch_size: int, start_step: int, *, whole: bool = False
+) -> Iterator:
+    """This process's rows of every global batch from `start_step` on; all rows where `whole` is set."""
+    data, processes = config["data"], (0, 1) if whole else (jax.process_index(), jax.process_count())
     return train_batches(
         source,
         transform,
         batch_size=batch_size,
         seed=config["seed"],
         start_step=start_step,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=processes[0],
+        process_count=processes[1],
         mode=data["mode"],
         captions=None if data.get("extra_captions") else data["captions"] or None,
         threads=data["threads"],

@@ -9,8 +9,9 @@ import soundfile
 from rich.console import Console
 
 from audiojax.api.data import open_split
-from audiojax.api.evaluate import Evaluation, evaluate
-from audiojax.api.find import load_finder
+from audiojax.api.evaluate import evaluate
+from audiojax.api.evaluation import Evaluation
+from audiojax.api.loading import load_finder
 from audiojax.api.train import train
 from audiojax.config import load_config
 from audiojax.files import shown

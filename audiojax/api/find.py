@@ -1,84 +1,20 @@
-"""Opening a finished model, and searching with it."""
+"""Searching with a DiffATR model: its dual encoder ranks all windows, its diffusion the best of them anew."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from audiojax.api.clap_search import ClapFinder
-from audiojax.api.coattention_search import CoAttentionFinder
-from audiojax.api.opening import final_folder, is_public, open_tower_run
 from audiojax.api.retrieval import Retrieval, diffatr_directions, fused_matrix, of_diffatr
 from audiojax.api.runs import RunFinder
-from audiojax.api.search import Reranker, Searcher
-from audiojax.api.weights import load_pretrained
-from audiojax.errors import UsageError
-from audiojax.files import shown
 from audiojax.index.search import Hit, Index
 from audiojax.papers import diffatr
 from audiojax.text.normalise import clean_query
-from audiojax.towers.base import Tower
-from audiojax.towers.clap import ClapTower
-from audiojax.trainer.export import Exported, load_export
-
-
-def load(path: str | os.PathLike) -> RunFinder | Tower:
-    """The finished model of a run, an exported folder, or a public checkpoint: a `Finder` that searches, or a tower that encodes.
-
-    Args:
-      path: of the run or folder, or what `load_pretrained` takes.
-
-    Raises:
-      UsageError: there is no finished model at `path`, or it is of a kind that this audiojax does not know.
-      AudiojaxError: its weights cannot be read.
-    """
-    if is_public(path):
-        return load_pretrained(path)
-    folder = final_folder(path)
-    model = load_export(folder)
-    if model.config.paper in FINDERS:
-        return FINDERS[model.config.paper](model, source=_source(path))
-    if model.config.paper == "towers":
-        return open_tower_run(folder)
-    raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
-
-
-def load_finder(path: str | os.PathLike) -> Searcher:
-    """What `load` gives, ready to search: DiffATR, or a CLAP of whatever origin.
-
-    Raises:
-      UsageError: as `load`, or the model does not search.
-    """
-    model = load(path)
-    if isinstance(model, ClapTower):
-        return ClapFinder(model, source=_source(path))
-    if not isinstance(model, Searcher):
-        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not search; DiffATR, co-attention and CLAP do")
-    return model
-
-
-def load_reranker(path: str | os.PathLike) -> Reranker:
-    """What `load` gives, ready to re-rank what another model has found.
-
-    Raises:
-      UsageError: as `load`, or the model does not re-rank.
-    """
-    model = load(path)
-    if not isinstance(model, Reranker):
-        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not re-rank; DiffATR and co-attention do")
-    return model
-
-
-def _source(path: str | os.PathLike) -> str:
-    """A model's path as others find it too: a hub name as it is, a folder from the root."""
-    here = Path(path).expanduser()
-    return os.path.abspath(here) if here.exists() else str(path)
+from audiojax.trainer.export import Exported
 
 
 class Finder(RunFinder):
@@ -135,6 +71,3 @@ class Finder(RunFinder):
             return self.settings.dual.apply({"params": params["dual"], **model_state}, waveform, method="encode_audio")
 
         return jax.jit(encode, in_shardings=(None, None, self._layout.batch_sharding), out_shardings=self._layout.replicated)
-
-
-FINDERS = {"diffatr": Finder, "coattention": CoAttentionFinder}

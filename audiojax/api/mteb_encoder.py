@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from audiojax.api.find import load_finder
+from audiojax.api.loading import load_finder
 from audiojax.api.search import EMBED_BATCH, Searcher
 from audiojax.audio.lengths import slide
 from audiojax.errors import UsageError

@@ -1,4 +1,4 @@
-"""A finished run of a system that finds, opened: what DiffATR and co-attention retrieval have in common."""
+"""A finished run, opened: what all systems have in common, and those that find."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -23,26 +23,49 @@ from audiojax.trainer.export import Exported
 from audiojax.trainer.layout import make_layout, wrap_predict
 
 
-class RunFinder(Searcher):
-    """A trained model that embeds text and sound; a system adds `embed_text`, `embed_audio`, `retrieval` and how it ranks.
+class RunModel:
+    """A trained model on every device of this process.
 
     Attributes:
       config: the experiment config as plain dicts, with what validation chose.
       card: what training reported: task, step, validation metrics.
-      params, model_state: whole trees, on every device of this process.
+      params, model_state: whole trees.
       tokenizer: of the text tower.
       transform: record -> example, as in training.
     """
 
-    def __init__(self, model: Exported, source: str = ""):
+    def __init__(self, model: Exported):
         self.config, self.card = to_dict(model.config), model.card
         self._layout = make_layout("pmap")
         self.params, self.model_state = jax.device_put((model.params, model.model_state), self._layout.replicated)
         self.tokenizer = Tokenizer.load(model.tokenizer)
         self.transform = make_transform(self.config["data"], self.tokenizer)
-        data = self.config["data"]
-        super().__init__(data["sample_rate"], self.transform.lengths[-1], data["padding"], self._layout.mesh.size, source)
         self._config_text = config_to_json(model.config)
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """What the model hears at a time, and over how many devices a batch goes: arguments of `Searcher` and `Captioner`."""
+        data = self.config["data"]
+        facts = {"sample_rate": data["sample_rate"], "samples": self.transform.lengths[-1], "padding": data["padding"]}
+        return facts | {"devices": self._layout.mesh.size}
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has learned."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
+    def put_rows(self, rows: np.ndarray) -> jax.Array:
+        """Rows spread over all devices, filled up with zeros to a multiple of their number."""
+        padding = ((0, -len(rows) % self._layout.mesh.size), *((0, 0),) * (rows.ndim - 1))
+        return jax.device_put(np.pad(rows, padding), self._layout.batch_sharding)
+
+
+class RunFinder(RunModel, Searcher):
+    """A trained model that embeds text and sound; a system adds `embed_text`, `embed_audio`, `retrieval` and how it ranks."""
+
+    def __init__(self, model: Exported, source: str = ""):
+        RunModel.__init__(self, model)
+        Searcher.__init__(self, **self.window, source=source)
 
     @cached_property
     def model_id(self) -> str:
@@ -72,8 +95,3 @@ class RunFinder(Searcher):
         """The windows of hits, read from their files, as this model hears them."""
         window = {"sample_rate": self.sample_rate, "samples": self.samples, "padding": self.padding}
         return read_windows({hit.path: hit.start for hit in hits}, **window)
-
-    def put_rows(self, rows: np.ndarray) -> jax.Array:
-        """Rows spread over all devices, filled up with zeros to a multiple of their number."""
-        padding = ((0, -len(rows) % self.devices), *((0, 0),) * (rows.ndim - 1))
-        return jax.device_put(np.pad(rows, padding), self._layout.batch_sharding)

@@ -102,17 +102,16 @@ class Runner:
     def __init__(self, encoders: Encoders, start: Start, dtype: np.dtype):
         self.layout, self.dtype = make_layout("mesh", devices=jax.local_devices()), dtype
         self.params, self.model_state = jax.device_put((start.params, start.model_state), self.layout.replicated)
-        self.audio, self.text = (jax.jit(side, out_shardings=self.layout.replicated) for side in (encoders.audio, encoders.text))
+        self.audio, self.text = (side and jax.jit(side, out_shardings=self.layout.replicated) for side in (encoders.audio, encoders.text))
 
     def run(self, examples: Iterator[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-        """The states of each example: "audio_..." of the clip, "text_..." of all its captions."""
+        """The states of each example: "audio_..." of the clip, "text_..." of all its captions, which stay tokens without a text tower."""
         for group in _groups(examples, self._rows(CLIPS)):
             sounds = self._encode(
                 self.audio, {name: np.stack([x[name] for x in group]) for name in ("waveform", "windows") if name in group[0]}, CLIPS
             )
-            texts = self._encode(
-                self.text, {name: np.concatenate([x[name] for x in group]) for name in ("text_ids", "text_mask")}, CAPTIONS
-            )
+            texts = {name: np.concatenate([x[name] for x in group]) for name in ("text_ids", "text_mask")}
+            texts = self._encode(self.text, texts, CAPTIONS) if self.text else texts
             ends = np.cumsum([len(x["text_ids"]) for x in group])
             for i, end in enumerate(ends):
                 captions = slice(end - len(group[i]["text_ids"]), end)

@@ -5,32 +5,48 @@ import gc
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from audiojax.api.captioning import Captioner
+from audiojax.api.compare import compare_counts, compare_ranks
 from audiojax.api.data import data_name
-from audiojax.api.evaluate import evaluate, load_ranks, place
-from audiojax.api.retrieval import TITLES
+from audiojax.api.evaluate import evaluate
+from audiojax.api.evaluate_describing import load_counts
+from audiojax.api.evaluate_finding import load_ranks
+from audiojax.api.evaluation import Evaluation, place
+from audiojax.api.loading import OPENERS
 from audiojax.api.train import train
 from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError
-from audiojax.metrics.bootstrap import difference_interval, mean_interval
-from audiojax.metrics.retrieval import Ranks
 from audiojax.report.html import write_report
 from audiojax.report.sections import Note, Table
 from audiojax.report.tables import write_file
 from audiojax.trainer.distributed import require_one_process
 
-MEASURES = ("R@1", "mAP@10")
-SCORES = {"cosine": "_cosine", "re-ranked": ""}  # suffix of the names in `Evaluation.ranks`
 ARGUMENT = "argument"  # of the config, as an axis of the grid
+
+
+class Kind(NamedTuple):
+    """How runs of one kind are compared: what of an evaluation, how it is read back, the tables, and what to know about their values."""
+
+    pick: Callable[[Evaluation], Mapping[str, Any]]
+    load: Callable[[Path], Mapping[str, Any] | None]
+    compare: Callable[..., tuple[list[Table], list[dict[str, Any]]]]
+    reading: str
+
+
+FINDING = Kind(attrgetter("ranks"), load_ranks, compare_ranks, "Values are means over {seeds} seed(s) and all queries, in per cent")
+DESCRIBING = Kind(
+    attrgetter("counts"), load_counts, compare_counts, "Values are over {seeds} seed(s) and all clips, in per cent but for CIDEr-D"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +93,9 @@ def sweep(
     plans = [(setting, seed) for setting in settings for seed in seeds]
     configs = [load_setting(config, overrides, *plan) for plan in plans]  # every mistake shows before the first hour of work
     check_same_test([to_dict(loaded.data) for loaded in configs], domains)
+    kind = DESCRIBING if issubclass(OPENERS.get(configs[0].paper, object), Captioner) else FINDING
     domains = list(domains) or list(dict.fromkeys(data_name(to_dict(loaded.data)) for loaded in configs))
-    ranks: dict[tuple[str, str], list[Mapping[str, Ranks]]] = {}
+    measured: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for number, ((setting, seed), loaded) in enumerate(zip(plans, configs, strict=True), 1):
         name = setting_name(setting)
         console.rule(f"{number} of {len(plans)}: {name}, seed {seed}")
@@ -87,15 +104,15 @@ def sweep(
         trained_on = data_name(to_dict(loaded.data))
         for domain in domains:
             other = domain if domain != trained_on else None
-            found = load_ranks(folder / "evaluation" / place(split, other))
+            found = kind.load(folder / "evaluation" / place(split, other))
             if found is None:
-                found = evaluate(folder, split, domain=other, progress=progress).ranks
-            ranks.setdefault((name, domain), []).append(found)
+                found = kind.pick(evaluate(folder, split, domain=other, progress=progress))
+            measured.setdefault((name, domain), []).append(found)
         release_memory()
     names = [setting_name(setting) for setting in settings]
-    tables, rows = compare(names, domains, ranks)
+    tables, rows = kind.compare(names, domains, measured)
     write_file(workdir / "table.csv", rows)
-    sections = [*tables, Note("Intervals", (INTERVALS.format(seeds=len(seeds)),))]
+    sections = [*tables, Note("Intervals", (kind.reading.format(seeds=len(seeds)) + INTERVALS,))]
     return Sweep(sections, rows, write_report(workdir / "report.html", title=f"Sweep of {config}", sections=sections))
 
 
@@ -133,54 +150,11 @@ def release_memory() -> None:
 
 
 INTERVALS = (
-    "Values are means over {seeds} seed(s) and all queries, in per cent; brackets are 95 % bootstrap intervals over clips, on the same"
-    " draws for both sides of a difference. They speak of the queries, not of the seeds."
+    "; brackets are 95 % bootstrap intervals over clips, on the same draws for both sides of a difference. They speak of the clips, not of"
+    " the seeds."
 )
 
 
 def setting_name(setting: Sequence[tuple[str, str]]) -> str:
     """A folder name: "diffusion.steps=10,inference.top_m=0", or "plain" without a grid."""
     return re.sub(r"[^\w.=,+-]", "_", ",".join(f"{key}={value}" for key, value in setting)) or "plain"
-
-
-def compare(
-    names: Sequence[str], domains: Sequence[str], ranks: Mapping[tuple[str, str], Sequence[Mapping[str, Ranks]]]
-) -> tuple[list[Table], list[dict[str, Any]]]:
-    """A table per domain and direction: the cosine of each setting, its whole ranking, the difference, and both against the first setting.
-
-    Args:
-      ranks: (setting, domain) -> per seed, what `Evaluation.ranks` holds.
-    """
-    tables, rows = [], []
-    for domain, direction in itertools.product(domains, TITLES):
-        lines = []
-        for name, (kind, suffix), measure in itertools.product(names, SCORES.items(), MEASURES):
-            values, clips = _values(ranks[name, domain], direction + suffix, measure)
-            first, _ = _values(ranks[names[0], domain], direction + suffix, measure)
-            plain, _ = _values(ranks[name, domain], direction + "_cosine", measure)
-            cells = {
-                "value": mean_interval(values, clips),
-                "against first": None if name == names[0] else difference_interval(values, first, clips),
-                "against cosine": None if kind == "cosine" else difference_interval(values, plain, clips),
-            }
-            lines.append((name, kind, measure, *(_percent(cell) for cell in cells.values())))
-            row = {"domain": domain, "direction": direction, "setting": name, "scores": kind, "measure": measure}
-            for column, cell in cells.items():
-                for part in ("estimate", "low", "high"):
-                    row[f"{column} {part}"] = "" if cell is None else getattr(cell, part)
-            rows.append(row)
-        columns = ("setting", "scores", "measure", "value", f"minus {names[0]}" if len(names) > 1 else "", "minus cosine")
-        tables.append(Table(f"{TITLES[direction]}, tested on {domain}", columns, lines))
-    return tables, rows
-
-
-def _values(found: Sequence[Mapping[str, Ranks]], key: str, measure: str) -> tuple[np.ndarray, np.ndarray]:
-    """([seeds, queries] values, clip of each query)."""
-    per_seed = [one[key].hits(1) if measure == "R@1" else one[key].average_precision for one in found]
-    return np.stack(per_seed), found[0][key].clip
-
-
-def _percent(interval: Any) -> str:
-    if interval is None:
-        return ""
-    return f"{100 * interval.estimate:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

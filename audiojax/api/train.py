@@ -1,6 +1,6 @@
 """Training from a config to a self-contained run directory, and its export.
 
-  workdir/config.json   checkpoints/<phase>/<step>/   metrics.csv   tensorboard/   tokenizer/   final/
+  workdir/config.json   statistics.json   checkpoints/<phase>/<step>/   metrics.csv   tensorboard/   tokenizer/   final/
 
 final/ holds all that `audiojax.load` needs: parameters, the config with the fusion chosen on validation, tokenizer, metric card.
 """
@@ -21,6 +21,7 @@ from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_t
 from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.start import Start, start_of
 from audiojax.api.states import stored_states
+from audiojax.api.statistics import with_statistics
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
 from audiojax.data.pipeline import MemorySource, captions_of_each
 from audiojax.data.transforms import ClipTransform, StatesTransform
@@ -92,6 +93,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
         transform = StatesTransform()
         example = example_rows(plain, train_source, transform)
     distributed.wait_for_all("data ready", PREPARATION)
+    model_state = with_statistics(paper, plain, start, train_source, transform, workdir, tokenizer.vocab_size)
 
     def eval_data():
         return clip_batches(val_source, transform, plain["train"]["eval_batch_size"])
@@ -106,7 +108,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
             eval_data=eval_data,
             init_batch=example,
             init_params=paper.hand_over(task.name.split("/")[1], result.params) if result else start.params,
-            init_model_state=result.model_state if result else start.model_state,
+            init_model_state=result.model_state if result else model_state,
             on_eval=lambda step, predictions, writer: log_examples(clips, step, predictions, writer),
             console=console,
         )

@@ -16,6 +16,7 @@ class Reason(enum.StrEnum):
     NOT_A_FILE = "not_a_file"  # a folder, pipe, socket or device
     UNREADABLE = "unreadable"  # the system refuses to read it
     EMPTY = "empty"  # no bytes, or a header without samples
+    SILENT = "silent"  # where something must be heard: a captioner has nothing to describe
     TRUNCATED = "truncated"  # fewer samples than its header announces
     DAMAGED = "damaged"  # its own checksums or page numbers do not hold
     NOT_FINITE = "not_finite"  # NaN or infinite samples

@@ -1,13 +1,14 @@
-"""`audiojax evaluate`: the scores of a trained run, beside chance and ceiling."""
+"""`audiojax evaluate`: the scores of a trained run that finds or describes, beside chance and ceiling."""
 
 from argparse import ArgumentParser, Namespace
 
-from audiojax.cli.parsing import file_named
+from audiojax.cli.parsing import add_captioner_options, captioner_options, file_named, whole_number
 from audiojax.files import shown
 
 EXAMPLES = """
 audiojax evaluate --workdir runs/diffatr --split test
 audiojax evaluate --workdir runs/diffatr --domain field --out field      # out of domain; field/scores.json and field/report.html
+audiojax evaluate --workdir runs/dac --candidates 5 --steps 10             # captions; five a clip for diversity
 audiojax evaluate --workdir runs/audiocaps --data-dir /data/clotho       # a data set that the run was not trained on
 """
 
@@ -17,8 +18,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", default="test", help="of the run's data set (default: %(default)s)")
     parser.add_argument("--domain", choices=("studio", "field"), help="another SoundWorld domain than the run's own")
     parser.add_argument("--data-dir", metavar="DIR", help="another data set in the README's schema than the run's own")
-    parser.add_argument("--out", metavar="DIR", help="of report.html and scores.json (default: WORKDIR/evaluation/SPLIT[-OTHER_DATA])")
+    parser.add_argument("--out", metavar="DIR", help="of report.html, scores.json, ... (default: WORKDIR/evaluation/SPLIT[-OTHER_DATA])")
     parser.add_argument("--probes", action="store_true", help="also ask for SoundWorld's minimal pairs: order, count, binding")
+    parser.add_argument(
+        "--candidates", type=whole_number(1), default=1, metavar="N", help="captions of each clip, for diversity (default: %(default)s)"
+    )
+    add_captioner_options(parser)
+    parser.add_argument("--batch-size", type=whole_number(1), metavar="N", help="clips described at a time (default: 16)")
     parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the scores with intervals as CSV")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -29,7 +35,8 @@ def run(args: Namespace) -> None:
     from audiojax.report.tables import metric_rows, print_section, write_file
 
     where = {"domain": args.domain, "data_dir": args.data_dir, "out": args.out}
-    found = api.evaluate(args.workdir, args.split, **where, probes=args.probes, progress=not args.quiet)
+    written = {"candidates": args.candidates, "batch_size": args.batch_size, "options": captioner_options(args)}
+    found = api.evaluate(args.workdir, args.split, **where, probes=args.probes, **written, progress=not args.quiet)
     for section in found.sections:
         print_section(section)
     if args.csv:

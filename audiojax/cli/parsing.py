@@ -97,12 +97,12 @@ def _bounded(kind: type, words: str, low: float, high: float | None, text: str) 
     return value
 
 
-def file_named(ending: str) -> Any:
+def file_named(*endings: str) -> Any:
     """An argparse type: the path of a file to write, so that a wrong ending is found before the work and not after it."""
 
     def convert(text: str) -> str:
-        if not text.endswith(ending):
-            raise argparse.ArgumentTypeError(f"must end in {ending}, not '{text}'")
+        if not text.endswith(endings):
+            raise argparse.ArgumentTypeError(f"must end in {' or '.join(endings)}, not '{text}'")
         return text
 
     return convert
@@ -117,3 +117,22 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     if len(set(values)) < len(values):
         raise argparse.ArgumentTypeError(f"names a number twice: '{text}'")
     return values
+
+
+CAPTIONER_OPTIONS = ("steps", "guidance", "sampler", "beams", "top_p")
+
+
+def add_captioner_options(parser: argparse.ArgumentParser) -> None:
+    """How a captioner writes; each model takes some of these and refuses the others."""
+    own = "(default: the model's own)"
+    parser.add_argument("--steps", type=whole_number(1), metavar="N", help=f"denoising steps of a diffusion captioner {own}")
+    parser.add_argument("--guidance", type=number(0), metavar="W", help=f"weight of classifier-free guidance, 0 for none {own}")
+    parser.add_argument("--sampler", metavar="NAME", help=f"of a diffusion captioner: renoise, ddim, ... {own}")
+    parser.add_argument("--beams", type=whole_number(1), metavar="N", help=f"width of the beam of an autoregressive captioner {own}")
+    parser.add_argument("--top-p", type=number(0, 1), metavar="P", help=f"nucleus that an autoregressive captioner draws from {own}")
+
+
+def captioner_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those options that are given."""
+    given = {name: getattr(args, name) for name in CAPTIONER_OPTIONS}
+    return {name: value for name, value in given.items() if value is not None}

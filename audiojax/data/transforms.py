@@ -82,7 +82,7 @@ class ClipTransform:
             raise UsageError(f"clip '{record['id']}' is longer than data.seconds: its labels tell what sounds when, and it would be cut")
         labels = {} if self.labels is None else {"labels": self.labels(record)}
         return labels | {
-            **self._sound(waveform, rng),
+            **self.sound(waveform, rng),
             "text_ids": np.asarray(ids, np.int32),
             "text_mask": np.asarray(mask, bool),
             "clip_index": np.int32(clip_index),
@@ -97,7 +97,8 @@ class ClipTransform:
         batch["waveform"] = np.stack([self._fit(example["waveform"], length, None) for example in examples])
         return batch
 
-    def _sound(self, waveform: Float[np.ndarray, " n"], rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+    def sound(self, waveform: Float[np.ndarray, " n"], rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
+        """The sound of an example alone: "waveform", and "windows" where it lies in several."""
         if not self.windows:
             length = next((n for n in self.lengths if n >= len(waveform)), self.lengths[-1])
             return {"waveform": self._fit(waveform, length, rng)}

@@ -92,13 +92,28 @@ class BertLayer(nn.Module):
 
 
 class BertEncoder(nn.Module):
-    """Embeddings, `layers` blocks and, if asked for, the pooler. Weights start as N(0, 0.02), biases as 0."""
+    """Embeddings, `layers` blocks and, if asked for, the pooler. Weights start as N(0, 0.02), biases as 0.
+
+    `lower` and `upper` are the same network cut in two, on the same parameters: upper(lower(ids)) are the tokens of a call.
+    """
 
     config: BertConfig = BertConfig()
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+        def table(rows: int) -> nn.Embed:
+            return nn.Embed(rows, c.width, embedding_init=NORMAL_002, **types)
+
+        self.word, self.position, self.segment = table(c.vocab_size), table(c.max_positions), table(c.segments)
+        self.norm = nn.LayerNorm(epsilon=c.norm_eps, **types)
+        self.drop = nn.Dropout(c.dropout)
+        self.layer = [BertLayer(c, **types) for _ in range(c.layers)]
+        if c.pooler:
+            self.pooler = nn.Dense(c.width, kernel_init=NORMAL_002, **types)
+
     def __call__(
         self, ids: Int[Array, "b l"], mask: Bool[Array, "b l"], segments: Int[Array, "b l"] | None = None, *, train: bool
     ) -> BertOutput:
@@ -110,28 +125,31 @@ class BertEncoder(nn.Module):
           segments: segment of each token, 0 by default.
           train: switches dropout on (rng stream "dropout").
         """
-        c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        length = ids.shape[1]
+        x = self.lower(ids, mask, segments, layers=self.config.layers, train=train)
+        return BertOutput(x, jax.nn.tanh(self.pooler(x[:, 0])) if self.config.pooler else None)
+
+    def lower(
+        self, ids: Int[Array, "b l"], mask: Bool[Array, "b l"], segments: Int[Array, "b l"] | None = None, *, layers: int, train: bool
+    ) -> Float[Array, "b l d"]:
+        """The states after the embeddings and the first `layers` blocks; the rest as in a call."""
+        c, length = self.config, ids.shape[1]
         if length > c.max_length:
             raise ValueError(f"{length} tokens, but this BERT has {c.max_length} positions: truncate in the tokenizer")
         positions = jnp.arange(length)[None]  # [1, l]
         if c.padding_id is not None:
             positions = jnp.cumsum(mask, axis=1) * mask + c.padding_id  # [b, l]
+        x = self.word(ids) + self.position(positions)
+        x = x + self.segment(jnp.zeros_like(ids) if segments is None else segments)
+        x = self.drop(self.norm(x), deterministic=not train)
+        for block in self.layer[:layers]:
+            x = block(x, mask, train=train)
+        return x
 
-        def table(rows, name):
-            return nn.Embed(rows, c.width, embedding_init=NORMAL_002, name=name, **types)
-
-        x = table(c.vocab_size, "word")(ids)
-        x = x + table(c.max_positions, "position")(positions)
-        x = x + table(c.segments, "segment")(jnp.zeros_like(ids) if segments is None else segments)
-        x = nn.LayerNorm(epsilon=c.norm_eps, name="norm", **types)(x)
-        x = nn.Dropout(c.dropout, deterministic=not train)(x)
-        for i in range(c.layers):
-            x = BertLayer(c, name=f"layer_{i}", **types)(x, mask, train=train)
-        pooled = None
-        if c.pooler:
-            pooled = jax.nn.tanh(nn.Dense(c.width, kernel_init=NORMAL_002, name="pooler", **types)(x[:, 0]))
-        return BertOutput(x, pooled)
+    def upper(self, states: Float[Array, "b l d"], mask: Bool[Array, "b l"], *, first: int, train: bool) -> Float[Array, "b l d"]:
+        """The states after the blocks from number `first` on, given those in front of them."""
+        for block in self.layer[first:]:
+            states = block(states, mask, train=train)
+        return states
 
 
 class MaskedLmHead(nn.Module):

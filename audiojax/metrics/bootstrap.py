@@ -1,10 +1,11 @@
-"""Bootstrap intervals over per-query values: one mean, a paired difference, a paired ratio. NumPy only.
+"""Bootstrap intervals over per-query values: one mean, a paired difference, a paired ratio, any number made of means. NumPy only.
 
 Queries are drawn with replacement, or whole clusters of them (all captions of a clip together, since they share its difficulty).
 Values of several seeds, [seeds, q], are averaged over seeds first: the interval then speaks of queries, not of training runs.
 Intervals are percentiles of the drawn statistic; the same arguments give the same interval.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from jaxtyping import Float, Int
 from audiojax.errors import AudiojaxError
 
 BLOCK = 256  # draws held in memory at once
+
+Statistic = Callable[[Float[np.ndarray, "k draws"]], Float[np.ndarray, " draws"]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,26 @@ def ratio_interval(
     return _interval(ratio, level)
 
 
+def statistic_interval(
+    counts: Float[np.ndarray, "k *s q"], statistic: Statistic, clusters: Int[np.ndarray, " q"] | None = None, **options
+) -> Interval:
+    """Interval of a number that is made of the means of several values per query, such as a ratio of two sums.
+
+    Args:
+      counts: the values.
+      statistic: means [k, draws] -> the number in each draw; draws where it is NaN are left out.
+      clusters, options: as in `mean_interval`.
+
+    Raises:
+      AudiojaxError: as `mean_interval`, or the number is NaN over all queries.
+    """
+    means, level = _drawn_means(list(counts), clusters, **options)
+    drawn = statistic(means)
+    if np.isnan(drawn[0]):
+        raise AudiojaxError("the number is undefined over all queries")
+    return _interval(drawn, level)
+
+
 def _drawn_means(systems, clusters, *, draws: int = 2_000, level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, float]:
     """(means [systems, 1 + draws], level); column 0 holds the means over all queries."""
     rows = [np.asarray(values, np.float64) for values in systems]
@@ -94,5 +117,6 @@ def _same_length(rows: list[np.ndarray]) -> list[np.ndarray]:
 
 def _interval(statistic: np.ndarray, level: float) -> Interval:
     tail = (1 - level) / 2
-    low, high = np.quantile(statistic[1:], [tail, 1 - tail], method="inverted_cdf")  # a drawn value, so that infinities stay in order
+    drawn = statistic[1:][~np.isnan(statistic[1:])]
+    low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # a drawn value, so that infinities stay in order
     return Interval(float(statistic[0]), float(low), float(high), level)

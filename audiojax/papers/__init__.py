@@ -1,5 +1,5 @@
 """The papers, by name. The trainer knows a paper only as the `Task` that its `make_task` returns."""
 
-from audiojax.papers import coattention, diffatr, towers
+from audiojax.papers import coattention, dac, diffatr, towers
 
-PAPERS = {"coattention": coattention.PAPER, "diffatr": diffatr.PAPER, "towers": towers.PAPER}
+PAPERS = {"coattention": coattention.PAPER, "dac": dac.PAPER, "diffatr": diffatr.PAPER, "towers": towers.PAPER}

@@ -19,7 +19,7 @@ def dtype_of(config: Mapping[str, Any]) -> jnp.dtype:
 
 
 def text_tower_of(config: Mapping[str, Any], vocab_size: int) -> BertConfig:
-    """The BERT or RoBERTa of `model.text_preset`, with a word table of `vocab_size` rows and the config's dropout.
+    """The BERT or RoBERTa of `model.text_preset`, with a word table of `vocab_size` rows and `model.text_dropout`, 0 where it is frozen.
 
     Raises:
       UsageError: an unknown preset, or captions longer than its positions.
@@ -28,4 +28,5 @@ def text_tower_of(config: Mapping[str, Any], vocab_size: int) -> BertConfig:
     text = PRESETS[choice("model.text_preset", model["text_preset"], PRESETS)]
     if tokens > text.max_length:
         raise UsageError(f"data.max_tokens is {tokens}, and the text tower has {text.max_length} positions")
-    return replace(text, vocab_size=vocab_size, dropout=model["text_dropout"], attention_dropout=model["text_dropout"])
+    dropout = model.get("text_dropout", 0.0)
+    return replace(text, vocab_size=vocab_size, dropout=dropout, attention_dropout=dropout)

@@ -65,13 +65,27 @@ class Encoders:
 
     Attributes:
       audio: of "waveform" and what comes with it; every name begins with "audio_".
-      text: of "text_ids" and "text_mask"; every name begins with "text_".
+      text: of "text_ids" and "text_mask"; every name begins with "text_". None where these two are kept as they are.
       facts: what decides the states besides weights and data, as JSON.
     """
 
     audio: Callable[[Params, Any, Batch], Mapping[str, Array]]
-    text: Callable[[Params, Any, Batch], Mapping[str, Array]]
+    text: Callable[[Params, Any, Batch], Mapping[str, Array]] | None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Facts about the training data that are measured once, before the first phase, and kept in model_state.
+
+    Attributes:
+      names: of the entries of model_state that they fill.
+      measure: (config, params, batches, *, vocab_size) -> these entries; params are those that the config's `init` names, and the batches
+        hold `data.statistics_examples` training examples in a fixed order, the same on every process.
+    """
+
+    names: tuple[str, ...]
+    measure: Callable[..., Mapping[str, Any]]
 
 
 def _as_they_are(phase: str, params: Params) -> Params:
@@ -90,6 +104,7 @@ class Paper:
       slots: name in the config's section `init` -> place of that tower.
       encoders: (config, *, vocab_size) -> Encoders; None where the config's `data.states` has no meaning.
       hand_over: (phase, parameters of the phase before) -> those that it starts from.
+      statistics: measured on the training data before the first phase, where the paper has some.
     """
 
     phases: tuple[str, ...]
@@ -99,6 +114,7 @@ class Paper:
     slots: Mapping[str, Slot] = field(default_factory=dict)
     encoders: Callable[..., Encoders] | None = None
     hand_over: Callable[[str, Params], Params] = _as_they_are
+    statistics: Statistics | None = None
 
 
 def choice(key: str, value: str, allowed: Collection[str]) -> str:

@@ -125,6 +125,23 @@ class Sounds:
     note: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Wording:
+    """A sound and what is said of it: who says it ("model", "people") -> the texts."""
+
+    sound: Sound
+    texts: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Wordings:
+    """Sounds with players and spectrograms, the texts of different authors side by side."""
+
+    title: str
+    clips: Sequence[Wording]
+    note: str = ""
+
+
 @dataclass(frozen=True)
 class Card:
     """The metric card: how the numbers came about (protocol, sample rate, file count, list hash, seed, ...), in this order."""
@@ -142,4 +159,4 @@ class Note:
     paragraphs: Sequence[str] = field(default_factory=tuple)
 
 
-Section = MetricTable | Table | Curves | TopLists | Sounds | Card | Note
+Section = MetricTable | Table | Curves | TopLists | Sounds | Wordings | Card | Note

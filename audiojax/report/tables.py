@@ -106,13 +106,16 @@ def metric_rows(tables: Iterable[MetricTable]) -> list[dict[str, object]]:
     return [{"table": t.title, "metric": m.name} | {name: getattr(m, name) for name in names} for t in tables for m in t.metrics]
 
 
-def write_file(path: str | Path, rows: Sequence[Mapping[str, object]], *, extra: Mapping[str, object] | None = None) -> Path:
+def write_file(
+    path: str | Path, rows: Sequence[Mapping[str, object]], *, extra: Mapping[str, object] | None = None, columns: Sequence[str] = ()
+) -> Path:
     """Writes rows as .csv or .json (chosen by the ending) and returns the path; the file appears whole or not at all.
 
     Args:
       path: ends in .csv or .json; its folder is made.
       rows: flat records; a CSV gets the union of their keys, in order of first appearance.
       extra: for JSON only: {**extra, "rows": rows} instead of the bare list.
+      columns: for CSV only: those that come first, also where there is no row.
 
     Raises:
       UsageError: another ending, or the place cannot be written.
@@ -123,7 +126,7 @@ def write_file(path: str | Path, rows: Sequence[Mapping[str, object]], *, extra:
     if path.suffix == ".json":
         content = json.dumps({**extra, "rows": list(rows)} if extra else list(rows), indent=2, ensure_ascii=False, default=_plain) + "\n"
     else:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
+        columns = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, columns, lineterminator="\n")
         writer.writeheader()

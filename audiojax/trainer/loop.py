@@ -113,7 +113,7 @@ def fit(
       init_batch: a batch of any size for `task.init`, which sees shapes only.
       eval_data: () -> this process's evaluation batches.
       init_params: parameters to start from; those missing here are initialised, others than the task's are an error.
-      init_model_state: running statistics to start from.
+      init_model_state: running statistics to start from, in the same way.
       on_eval: (step, predictions, writer), called on process 0 after each evaluation.
       console: where the bar goes; default stderr. Warnings go to stderr however quiet it is.
 
@@ -166,8 +166,9 @@ def _set_up(task: Task, phase: Phase, init_batch: Any, init_params: Any, init_mo
     init_key, train_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     abstract = jax.eval_shape(task.init, init_key, init_batch)
     whole = abstract["params"]
-    given = flat_paths(init_params or {})
-    complete = _check_init(whole, given) and init_model_state is not None
+    given, given_state = flat_paths(init_params or {}), flat_paths(init_model_state or {})
+    whole_state = _check_init("init_model_state", abstract["model_state"], given_state)
+    complete = _check_init("init_params", whole, given) and whole_state
     trainable, frozen = split_params(whole, phase.trainable)
     optimizer = make_optimizer(phase.groups, trainable, phase.steps)
 
@@ -181,10 +182,12 @@ def _set_up(task: Task, phase: Phase, init_batch: Any, init_params: Any, init_mo
 
     def variables() -> Any:
         fresh = {"params": {}, "model_state": {}} if complete else _init(task, shardings)(init_key, init_batch)
-        where = flat_paths(shardings["params"])
-        params = flat_paths(fresh["params"]) | {path: place(leaf, where[path]) for path, leaf in given.items()}
-        model_state = fresh["model_state"] if init_model_state is None else place(init_model_state, shardings["model_state"])
-        return from_paths(params), model_state
+        params, model_state = (
+            from_paths(flat_paths(fresh[name]) | {path: place(leaf, where[path]) for path, leaf in leaves.items()})
+            for name, leaves in (("params", given), ("model_state", given_state))
+            for where in [flat_paths(shardings[name])]
+        )
+        return params, model_state
 
     return run, variables
 
@@ -208,14 +211,14 @@ def _fill(run: _Run, state: TrainState | None, variables: Any) -> tuple[_Run, Tr
     return dataclasses.replace(run, frozen=frozen), state
 
 
-def _check_init(whole: Params, given: Mapping[str, Any]) -> bool:
+def _check_init(name: str, whole: Params, given: Mapping[str, Any]) -> bool:
     """Whether `given` (by path) covers the whole tree; UsageError for unknown paths and other shapes."""
     shapes = flat_paths(whole)
     for path, leaf in given.items():
         if path not in shapes:
-            raise UsageError(f"init_params hold '{path}', which the task does not have")
+            raise UsageError(f"{name} hold '{path}', which the task does not have")
         if tuple(leaf.shape) != tuple(shapes[path].shape):
-            raise UsageError(f"init_params: '{path}' is {tuple(leaf.shape)}, the task's is {tuple(shapes[path].shape)}")
+            raise UsageError(f"{name}: '{path}' is {tuple(leaf.shape)}, the task's is {tuple(shapes[path].shape)}")
     return len(given) == len(shapes)
 
 

@@ -205,7 +205,12 @@ def test_evaluate_prints_every_section_and_writes_csv(audiojax, calls, tmp_path)
     evaluated = calls("evaluate", SimpleNamespace(sections=sections, json=Path("s.json"), report=Path("r.html")))
     code, out, _ = audiojax("evaluate", "--workdir", "w", "--domain", "field", "--csv", str(tmp_path / "e.csv"))
     assert code == 0
-    assert evaluated == [(("w", "test"), {"domain": "field", "data_dir": None, "out": None, "probes": False, "progress": True})]
+    where = {"domain": "field", "data_dir": None, "out": None}
+    written = {"candidates": 1, "batch_size": None, "options": {}}
+    assert evaluated == [(("w", "test"), {**where, "probes": False, **written, "progress": True})]
+    audiojax("evaluate", "--workdir", "w", "--candidates", "3", "--batch-size", "8", "--steps", "5", "--top-p", "0.9", "--quiet")
+    written = {"candidates": 3, "batch_size": 8, "options": {"steps": 5, "top_p": 0.9}}
+    assert evaluated[1] == (("w", "test"), {"domain": None, "data_dir": None, "out": None, "probes": False, **written, "progress": False})
     for words in ("Text to audio", "50.0 %", "Fusion", "Metric card", "s.json", "r.html"):
         assert words in out
     assert (tmp_path / "e.csv").read_text().splitlines()[1] == "Text to audio,R@10,0.5,0.4,0.6,0.1,0.9"

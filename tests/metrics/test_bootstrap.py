@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audiojax.errors import AudiojaxError
-from audiojax.metrics.bootstrap import difference_interval, mean_interval, ratio_interval
+from audiojax.metrics.bootstrap import difference_interval, mean_interval, ratio_interval, statistic_interval
 
 
 def test_mean_interval_has_the_width_of_the_normal_approximation():
@@ -42,6 +42,22 @@ def test_ratio():
     assert interval.low == 1
     assert interval.high == np.inf  # some draws hold no hit of the second system
     assert ratio_interval(2 * b + 2, b + 1).low == ratio_interval(2 * b + 2, b + 1).high == 2
+
+
+def test_a_statistic_of_means():
+    a, b = np.random.default_rng(6).uniform(1, 2, (2, 50))
+    assert statistic_interval([a, b], lambda means: means[0] / means[1]) == ratio_interval(a, b)
+    assert statistic_interval([a, b], lambda means: means[0] - means[1]) == difference_interval(a, b)
+    seldom = np.zeros(4)
+    seldom[0] = 1
+
+    def share(means):
+        return np.divide(means[0], means[1], out=np.full_like(means[0], np.nan), where=means[1] > 0)
+
+    found = statistic_interval([seldom, seldom], share)  # a third of the draws leave the one query out
+    assert (found.estimate, found.low, found.high) == (1, 1, 1)
+    with pytest.raises(AudiojaxError, match="undefined"):
+        statistic_interval([np.zeros(4), np.zeros(4)], share)
 
 
 def test_clusters_widen_the_interval_of_repeated_queries():

@@ -1,16 +1,21 @@
-"""What a perfect listener and a perfect reader would score: event F1, share that parses, graded relevance, retrieval ceilings.
+"""What a perfect listener and a perfect reader would score: event F1, share that parses, accuracy of what is said of the events, graded
+relevance, retrieval ceilings.
 
 A caption is matched with a scene as a closed world of events (it names all of them) and an open world of attributes.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import permutations
+from dataclasses import dataclass
+from itertools import combinations, permutations
 from math import comb
+
+import numpy as np
+from jaxtyping import Int
 
 from audiojax.data.soundworld import grammar, scenes
 from audiojax.data.soundworld.grammar import Facts, Mention
-from audiojax.data.soundworld.scenes import Scene
+from audiojax.data.soundworld.scenes import Event, Scene
 
 EVENT_WEIGHT = 2.0  # of a named event in graded relevance; attributes and relations weigh one
 
@@ -42,6 +47,73 @@ def parse_share(captions: Sequence[str]) -> float:
     return sum(grammar.parse(caption) is not None for caption in captions) / max(1, len(captions))
 
 
+@dataclass(frozen=True, eq=False)
+class Claims:
+    """How many things captions state of the events that they name rightly, and how many of them are true, caption by caption."""
+
+    true: Int[np.ndarray, " captions"]
+    stated: Int[np.ndarray, " captions"]
+
+    @property
+    def accuracy(self) -> float:
+        """Share in [0, 1] of all that is stated; NaN where nothing is."""
+        return float(self.true.sum() / self.stated.sum()) if self.stated.any() else float("nan")
+
+
+def attribute_claims(captions: Sequence[str], truths: Sequence[Scene]) -> Claims:
+    """The attributes (count among them) that one caption per scene states of the events it names rightly.
+
+    An attribute is true where the event has that very value. A caption outside the grammar states none; nor does what it says of an event
+    that the scene has not: that is event F1's to punish.
+    """
+    counts = []
+    for facts, scene in zip(map(grammar.parse, captions), truths, strict=True):
+        claims = [
+            _truth(scene.events[number]).get(attribute) == value
+            for mention, number in _named_rightly(facts, scene)
+            for attribute, value in mention.attributes.items()
+        ]
+        counts.append((sum(claims), len(claims)))
+    return Claims(*np.array(counts, np.int64).reshape(-1, 2).T)
+
+
+def order_claims(captions: Sequence[str], truths: Sequence[Scene]) -> Claims:
+    """The pairs of rightly named events whose order one caption per scene states: one before the other, or both at the same time.
+
+    Every caption of the grammar states the order of all its pairs; one outside it states none.
+    """
+    counts = []
+    for facts, scene in zip(map(grammar.parse, captions), truths, strict=True):
+        said = {id(mention): place for place, group in enumerate(facts.groups) for mention in group} if facts else {}
+        true = {number: place for place, group in enumerate(scene.groups) for number in group}
+        places = [(said.get(id(mention)), true.get(number)) for mention, number in _named_rightly(facts, scene)]
+        claims = [_order(a[0], b[0]) == _order(a[1], b[1]) for a, b in combinations(places, 2)]
+        counts.append((sum(claims), len(claims)))
+    return Claims(*np.array(counts, np.int64).reshape(-1, 2).T)
+
+
+def _order(a: int | None, b: int | None) -> int:
+    """-1 where place a in time is before b, 1 behind it, 0 at the same time; None is the backdrop, which sounds throughout."""
+    return 0 if a is None or b is None else (a > b) - (a < b)
+
+
+def _named_rightly(facts: Facts | None, scene: Scene) -> list[tuple[Mention, int]]:
+    """Mentions and the numbers of the events that they name: of one class, the first mention is the first event, and so on."""
+    left = sorted(range(len(scene.events)), key=lambda number: scene.events[number].onset)
+    found = []
+    for mention in facts.mentions() if facts else ():
+        number = next((number for number in left if scene.events[number].name == mention.name), None)
+        if number is not None:
+            left.remove(number)
+            found.append((mention, number))
+    return found
+
+
+def _truth(event: Event) -> dict[str, str]:
+    """The marked attributes of an event and its count, as captions state them."""
+    return event.attributes | {"count": str(event.count)}
+
+
 def consistent(facts: Facts, scene: Scene) -> bool:
     """True when the scene has exactly the named events in the named arrangement and contradicts no stated attribute."""
     if len(facts.groups) != len(scene.groups) or (facts.backdrop is None) != (scene.backdrop is None):
@@ -53,7 +125,7 @@ def consistent(facts: Facts, scene: Scene) -> bool:
 
 def _fits(mention: Mention, scene: Scene, number: int) -> bool:
     event = scene.events[number]
-    facts = event.attributes | {"count": str(event.count)}
+    facts = _truth(event)
     return mention.name == event.name and all(facts.get(attribute) == value for attribute, value in mention.attributes.items())
 
 
@@ -73,7 +145,7 @@ def relevance(facts: Facts, scene: Scene) -> float:
         total += len(mention.attributes)
         if mention.name in place:
             event = scene.events[place[mention.name]]
-            truth = event.attributes | {"count": str(event.count)}
+            truth = _truth(event)
             held += EVENT_WEIGHT + sum(truth.get(attribute) == value for attribute, value in mention.attributes.items())
     said = _relations(facts)
     true = {(kind, scene.events[i].name, scene.events[j].name) for kind, i, j in scenes.relations(scene)}

@@ -1,0 +1,103 @@
+"""The settings of a sweep beside each other: what each scores, and how far it is from the first one, on the same queries or clips."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from audiojax.api.caption_measures import MEASURES, Counts
+from audiojax.api.retrieval import TITLES
+from audiojax.metrics.bootstrap import Interval, difference_interval, mean_interval
+from audiojax.metrics.retrieval import Ranks
+from audiojax.report.sections import Table
+
+SCORES = {"cosine": "_cosine", "re-ranked": ""}  # suffix of the names in `Evaluation.ranks`
+RANKED = ("R@1", "mAP@10")
+DESCRIBED = ("cider_d", "bleu_4", "rouge_l", "event_f1", "attributes", "order", "parses")
+
+
+def compare_ranks(
+    names: Sequence[str], domains: Sequence[str], ranks: Mapping[tuple[str, str], Sequence[Mapping[str, Ranks]]]
+) -> tuple[list[Table], list[dict[str, Any]]]:
+    """A table per domain and direction: the cosine of each setting, its whole ranking, the difference, and both against the first setting.
+
+    Args:
+      ranks: (setting, domain) -> per seed, what `Evaluation.ranks` holds.
+    """
+    tables, rows = [], []
+    for domain, direction in itertools.product(domains, TITLES):
+        lines = []
+        for name, (kind, suffix), measure in itertools.product(names, SCORES.items(), RANKED):
+            values, clips = _values(ranks[name, domain], direction + suffix, measure)
+            first, _ = _values(ranks[names[0], domain], direction + suffix, measure)
+            plain, _ = _values(ranks[name, domain], direction + "_cosine", measure)
+            cells = {
+                "value": mean_interval(values, clips),
+                "against first": None if name == names[0] else difference_interval(values, first, clips),
+                "against cosine": None if kind == "cosine" else difference_interval(values, plain, clips),
+            }
+            lines.append((name, kind, measure, *(_percent(cell) for cell in cells.values())))
+            row = {"domain": domain, "direction": direction, "setting": name, "scores": kind, "measure": measure}
+            rows.append(row | _parts(cells))
+        columns = ("setting", "scores", "measure", "value", f"minus {names[0]}" if len(names) > 1 else "", "minus cosine")
+        tables.append(Table(f"{TITLES[direction]}, tested on {domain}", columns, lines))
+    return tables, rows
+
+
+def compare_counts(
+    names: Sequence[str], domains: Sequence[str], counts: Mapping[tuple[str, str], Sequence[Counts]]
+) -> tuple[list[Table], list[dict[str, Any]]]:
+    """A table per domain: every measure of captions for each setting, and its difference from the first setting.
+
+    Args:
+      counts: (setting, domain) -> per seed, what `Evaluation.counts` holds.
+    """
+    tables, rows = [], []
+    for domain in domains:
+        lines = []
+        for measure, name in itertools.product(DESCRIBED, names):
+            found, first = (_stacked(counts[setting, domain], measure) for setting in (name, names[0]))
+            if found is None:
+                continue
+            of = MEASURES[measure]
+            compared = name != names[0] and first is not None
+            cells = {"value": of.interval(found), "against first": of.difference(found, first) if compared else None}
+            write = _percent if of.percent else _plain
+            lines.append((of.title, name, *map(write, cells.values())))
+            rows.append({"domain": domain, "setting": name, "measure": measure} | _parts(cells))
+        columns = ("measure", "setting", "value", f"minus {names[0]}" if len(names) > 1 else "")
+        tables.append(Table(f"Captions, tested on {domain}", columns, lines))
+    return tables, rows
+
+
+def _stacked(found: Sequence[Counts], measure: str) -> np.ndarray | None:
+    """[k, seeds, clips], None where a seed has not counted it."""
+    if any(measure not in one for one in found):
+        return None
+    return np.stack([one[measure] for one in found], axis=1)
+
+
+def _parts(cells: Mapping[str, Interval | None]) -> dict[str, Any]:
+    """Estimate and bounds of each cell, for a file."""
+    return {
+        f"{column} {part}": "" if cell is None else getattr(cell, part)
+        for column, cell in cells.items()
+        for part in ("estimate", "low", "high")
+    }
+
+
+def _plain(interval: Interval | None) -> str:
+    return "" if interval is None else str(interval)
+
+
+def _values(found: Sequence[Mapping[str, Ranks]], key: str, measure: str) -> tuple[np.ndarray, np.ndarray]:
+    """([seeds, queries] values, clip of each query)."""
+    per_seed = [one[key].hits(1) if measure == "R@1" else one[key].average_precision for one in found]
+    return np.stack(per_seed), found[0][key].clip
+
+
+def _percent(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    return f"{100 * interval.estimate:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

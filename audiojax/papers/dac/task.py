@@ -1,0 +1,152 @@
+"""DAC as tasks for the trainer: config in, four pure functions out.
+
+Phases: "head" trains the token head on clean latents, so that a caption that is encoded and decoded comes back; "diffusion" trains the
+projection, the denoiser and the head. Parameters: "towers" (frozen), "head", and in "diffusion" also "diffuser".
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from audiojax.metrics.captions.diversity import distinct
+from audiojax.metrics.captions.ngrams import cider_d
+from audiojax.papers.dac.captions import chosen
+from audiojax.papers.dac.inference import hear, write
+from audiojax.papers.dac.latent import caption_latents, measure, token_logits
+from audiojax.papers.dac.loss import TERMS, diffusion_loss, head_loss, noised, terms
+from audiojax.papers.dac.settings import PHASES, Settings, check, make_settings
+from audiojax.papers.task import Encoders, Paper, Slot, Statistics, Task, choice
+from audiojax.typing import Array, Batch, Key, Params
+
+RULES = (  # widths split over tensor and fsdp; whatever is not named here falls back to the largest divisible dimension over fsdp
+    (r"(attention|cross)/(query|key|value)/kernel$", PartitionSpec("fsdp", "tensor")),
+    (r"(attention|cross)/out/kernel$", PartitionSpec("tensor", "fsdp")),
+    (r"mlp/up/kernel$", PartitionSpec("fsdp", "tensor")),
+    (r"mlp/down/kernel$", PartitionSpec("tensor", "fsdp")),
+)
+EVALUATION_SEED = 0  # of the noise in evaluation, which is the same in every run
+SELECT = {"head": "round_trip/words", "diffusion": "captions/cider_d"}
+
+
+def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task:
+    """The task of one phase, "head" or "diffusion"."""
+    choice("phases", phase, PHASES)
+    settings = make_settings(config, vocab_size)
+    return Task(
+        name=f"dac/{phase}",
+        init=partial(init, settings, phase),
+        loss=partial(loss, settings, phase),
+        predict=partial(predict, settings, phase),
+        metrics=partial(metrics, settings, phase),
+        partition_rules=RULES,
+        select=SELECT[phase],
+    )
+
+
+def encoders(config: Mapping[str, Any], *, vocab_size: int) -> Encoders:
+    """What BEATs makes of a clip; captions stay token ids, for the lower half of BERT costs little."""
+    settings = make_settings(config, vocab_size)
+
+    def of_audio(params: Params, model_state: Any, batch: Batch) -> dict[str, Array]:
+        sound = hear(settings, params, batch)
+        return {"audio_values": sound.values, "audio_mask": sound.mask}
+
+    return Encoders(of_audio, None, {name: config["model"][name] for name in ("audio_preset", "dtype")})
+
+
+def measure_latents(config: Mapping[str, Any], params: Params, batches: Iterable[Batch], *, vocab_size: int) -> dict[str, Any]:
+    """The statistics of the latent space, from words of training captions."""
+    return measure(make_settings(config, vocab_size), params, batches)
+
+
+def init(settings: Settings, phase: str, key: Key, batch: Batch) -> dict[str, Any]:
+    """Fresh parameters, and a latent space that is not standardised; the shapes are the config's."""
+    windows, samples, length = settings.shape
+    towers_key, head_key, diffuser_key = jax.random.split(key, 3)
+    waveform, heard = jnp.zeros((1, windows, samples)), jnp.ones((1, windows), bool)
+    ids, mask = jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool)
+    (sound, states), variables = settings.towers.init_with_output(towers_key, waveform, heard, ids, mask)
+    params = {"towers": variables["params"]}
+    table, width = params["towers"]["text"]["word"]["embedding"], states.shape[-1]
+    params["head"] = settings.head.init(head_key, states, table)["params"]
+    if phase == "diffusion":
+        x, t = jnp.zeros((1, length, width)), jnp.zeros(1, jnp.int32)
+        made = settings.diffuser.init(diffuser_key, x, x, t, *sound, train=False, method="hear_and_denoise")
+        params["diffuser"] = made["params"]
+    return {"params": params, "model_state": {"latent": {"mean": jnp.zeros(width), "std": jnp.ones(width)}}}
+
+
+def loss(settings: Settings, phase: str, params: Params, model_state: Any, batch: Batch, key: Key, *, axis_name: str | None = None):
+    """The loss of the phase, means over the local rows."""
+    if phase == "head":
+        value, found = head_loss(settings, params, model_state, batch, axis_name=axis_name)
+    else:
+        sound = hear(settings, params, batch)
+        value, found = diffusion_loss(settings, sound, params, model_state, batch, key, axis_name=axis_name)
+    return value, (model_state, found)
+
+
+def predict(settings: Settings, phase: str, params: Params, model_state: Any, batch: Batch) -> dict[str, Array]:
+    """Of clips with all their captions: what comes back of every caption, and in "diffusion" a caption of the clip and its losses.
+
+    round_trip [b, c, n]: whether a token is decoded right from its clean latent; targets, words [b, c, n]; tokens, written [b, n]: what is
+    written in `inference.validation_steps` steps, and where words are; one number a clip for each term of the loss on the first caption.
+    """
+    ids, mask = batch["text_ids"], batch["text_mask"]  # [b, c, n]
+    flat = [x.reshape(-1, x.shape[-1]) for x in (ids, mask)]
+    latents = caption_latents(settings, params, model_state, *flat)
+    right = jnp.argmax(token_logits(settings, params, model_state, latents.x0), axis=-1) == latents.targets
+    found = {name: x.reshape(ids.shape) for name, x in (("round_trip", right), ("targets", latents.targets), ("words", latents.words))}
+    if phase == "head":
+        return found
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(EVALUATION_SEED), batch["clip_index"])
+    write_keys, loss_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    sound = hear(settings, params, batch)
+    stored = {"audio_values": sound.values, "audio_mask": sound.mask}
+    written = write(settings, params, model_state, stored, write_keys, settings.validation)
+    first = jax.tree.map(lambda x: x.reshape(*ids.shape[:2], *x.shape[1:])[:, 0], latents)
+    noisy = noised(settings.schedule, loss_keys, first.x0)
+    inputs = (noisy.x_t, jnp.zeros_like(noisy.x_t), noisy.t, *sound)
+    output = settings.diffuser.apply({"params": params["diffuser"]}, *inputs, train=False, method="hear_and_denoise")
+    one = partial(jax.tree.map, lambda x: x[None])
+    each = jax.vmap(lambda *row: terms(settings, params, model_state, *map(one, row)))(first, noisy, output)
+    return found | {"tokens": written.tokens, "written": written.words, "confidence": written.confidence} | each
+
+
+def metrics(settings: Settings, phase: str, params: Params, predictions: Mapping[str, np.ndarray], key: Key) -> dict[str, float]:
+    """Shares of tokens and of words that come back; in "diffusion" also scores of the captions on token ids, and the terms of the loss."""
+    right, words = predictions["round_trip"], predictions["words"]
+    found = {"round_trip/tokens": float(right.mean()), "round_trip/words": float(right[words].mean())}
+    if phase == "head":
+        return found
+    return (
+        found
+        | _caption_scores(predictions)
+        | {f"denoising/{name}": float(predictions[name].mean()) for name in (settings.loss.error, *TERMS)}
+    )
+
+
+def _caption_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """CIDEr-D against all captions of a clip, Distinct-1, and the mean length, all of tokens."""
+    candidates = chosen(predictions["tokens"], predictions["written"])
+    references = [chosen(*clip) for clip in zip(predictions["targets"], predictions["words"], strict=True)]
+    return {
+        "captions/cider_d": cider_d(candidates, references)[0],
+        "captions/distinct_1": distinct(candidates, 1),
+        "captions/tokens": float(np.mean([len(row) for row in candidates])),
+    }
+
+
+PAPER = Paper(
+    PHASES,
+    make_task,
+    check,
+    slots={"audio": Slot("towers/audio"), "text": Slot("towers/text")},
+    encoders=encoders,
+    statistics=Statistics(("latent",), measure_latents),
+)

@@ -1,0 +1,1 @@
+"""Diffusion audio captioning: SoundWorld, AudioCaps, Clotho."""
