@@ -46,7 +46,7 @@ def stored():
 
 
 def written(settings, variables, batch, keys=KEYS, **options):
-    return write(settings, variables["params"], variables["model_state"], batch, keys, dataclasses.replace(settings.sampling, **options))
+    return write(settings, variables["params"], variables["model_state"], batch, keys, dataclasses.replace(settings.options, **options))
 
 
 @pytest.mark.parametrize("sampler", ["renoise", "ddim", "dpm++"])
