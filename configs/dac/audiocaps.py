@@ -50,7 +50,7 @@ def published(arg: str, *, clips: int, captions: int, windows: int) -> ConfigDic
 
     batch = 64
     epoch = clips * captions // batch
-    everything = {"pattern": ".*", "name": "adamw", "lr": 5e-5, "schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0, "weight_decay": 0.01}
+    everything = {"pattern": ".*", "name": "adamw", "lr": 5e-5, "schedule": "linear", "warmup": 0.1, "clip_norm": 1.0, "weight_decay": 0.01}
     config.head.update({"batch_size": batch, "steps": 2 * epoch})
     config.diffusion.update({"batch_size": batch, "steps": 60 * epoch})
     config.autoregressive.update({"batch_size": batch, "steps": 60 * epoch})

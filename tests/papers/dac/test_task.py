@@ -51,7 +51,8 @@ def test_what_is_selected_by_is_scored(phase, words, batch):
     assert task.select in scores
     if phase != "head":
         truth = jax.tree.map(np.asarray, dict(found, tokens=found["targets"][:, 0], written=found["words"][:, 0]))
-        assert task.metrics(variables["params"], truth, jax.random.key(0))["captions/cider_d"] > 4
+        perfect = task.metrics(variables["params"], truth, jax.random.key(0))  # of the two captions of a clip, one is met
+        assert perfect["captions/cider_d"] > 3 > scores["captions/cider_d"]
 
 
 @pytest.mark.parametrize(("phase", "words"), [("diffusion", "debug"), ("autoregressive", RIVAL)])
@@ -100,7 +101,11 @@ def test_widths_are_split_by_rule():
         ("diffusion.trainable=.*", "'diffusion.trainable' is '.\\*' and trains the towers"),
         ("loss.error=l1", "'loss.error' is 'l1'; it takes one of mse, l2"),
         ("loss.drop_audio=1.5", "'loss.drop_audio' is 1.5; it takes 0 to 1"),
-        ("inference.validation_steps=0", "'inference.validation_steps' is 0; it takes 1 to 40"),
+        ("inference.validation_steps=0", "'inference.validation_steps' is 0: 0 sampling steps do not fit 40"),
+        (
+            "inference.diffusion.steps=30",
+            "'inference.diffusion.steps' is 30: 30 sampling steps do not fit 40 .* in equal strides: 20 steps do",
+        ),
         ("inference.diffusion.sampler=euler", "it takes one of renoise, ddim, dpm"),
         ("data.statistics_examples=0", "'data.statistics_examples' is 0"),
     ],
