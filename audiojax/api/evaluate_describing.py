@@ -219,8 +219,11 @@ def score_tables(counts: Mapping[str, Counts], fewer: Mapping[str, Counts]) -> l
             found = measure.interval(counts[MODEL][name])
             bounds = {"chance": value_of(measure, counts.get(OTHERS), name), "ceiling": value_of(measure, fewer.get(PEOPLE), name)}
             metrics.append(Metric(measure.title, found.estimate, found.low, found.high, **bounds, percent=measure.percent))
+        stated = [
+            f"{counts[MODEL][name][1].sum():.0f} {name}" for name in ("attributes", "order") if measures is TRUTH and name in counts[MODEL]
+        ]
         if metrics:
-            tables.append(MetricTable(title, metrics))
+            tables.append(MetricTable(title, metrics, f"Stated of sounds that are named rightly: {', '.join(stated)}." if stated else ""))
     return tables
 
 
@@ -290,7 +293,8 @@ READING = Note(
         " reference has, ROUGE-L goes by the longest common sequence. Chance is what the caption of another clip gets: words that fit the"
         " data, not the sound. The ceiling is what one reference gets against the others; a model can pass it, since it is scored against"
         " all references and says what most of them say. 'Beside people' scores everybody against the same ones.",
-        "Where the data are SoundWorld's, captions are also held against the truth: event F1 by the sounds that are named, and the share"
-        " that the grammar of the data parses. Intervals are 95 % bootstrap intervals over clips.",
+        "Where the data are SoundWorld's, captions are also held against the truth: event F1 by the sounds that are named, and of what"
+        " is stated of sounds that are named rightly, their attributes and their order in time, the share that is true. A caption outside"
+        " the grammar of the data states nothing. Intervals are 95 % bootstrap intervals over clips.",
     ),
 )
