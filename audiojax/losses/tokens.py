@@ -7,10 +7,15 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from audiojax.collectives import pmean
 
 
-def token_cross_entropy(logits: Float[Array, "b k v"], targets: Int[Array, "b k"]) -> Float[Array, "b k"]:
-    """-log softmax(logits)_target of every position, float32."""
+def token_cross_entropy(logits: Float[Array, "b k v"], targets: Int[Array, "b k"], smoothing: float = 0.0) -> Float[Array, "b k"]:
+    """-log softmax(logits)_target of every position, float32.
+
+    With label smoothing the target has the probability 1 - s, and s is spread evenly over all tokens (arXiv 1512.00567, section 7).
+    """
     logits = logits.astype(jnp.float32)
     picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    if smoothing:
+        picked = (1 - smoothing) * picked + smoothing * jnp.mean(logits, axis=-1)
     return jax.nn.logsumexp(logits, axis=-1) - picked
 
 

@@ -1,12 +1,12 @@
 """DAC on SoundWorld, small enough for two CPU cores. The towers are frozen: runs of `audiojax towers`.
 
-Paper: arXiv 2409.09401. Two phases: head (the token head learns to read clean latents), then diffusion.
+Paper: arXiv 2409.09401. Two phases: head (the token head learns to read clean latents), then diffusion. The rival is one phase.
 
   audiojax towers --only beats bert --workdir runs/towers
   audiojax train --config configs/dac/soundworld.py --workdir runs/dac                 # mini, iterate
-  audiojax train --config configs/dac/soundworld.py:base --workdir runs/dac_base       # with --config.init.audio=... too
-A run that continues from another one's weights, weak captions first for instance: --config.init.start=runs/weak --config.init.audio=
---config.init.text= --config.phases="('diffusion',)".
+  audiojax train --config configs/dac/soundworld.py:base --workdir runs/dac_base       # base: --config.init.audio=... too
+  audiojax train --config configs/dac/soundworld.py:base,rival --workdir runs/rival    # word by word, as many updates
+A run that goes on from another one, which had weaker captions for instance: --config.init.start=runs/weak --config.phases="('diffusion',)".
 """
 
 from ml_collections import ConfigDict
@@ -15,14 +15,16 @@ SIZES = ("mini", "base", "debug")
 
 
 def get_config(arg: str = "mini") -> ConfigDict:
-    """arg: mini | base | debug."""
-    if arg not in SIZES:
-        raise ValueError(f"argument '{arg}': takes one of {', '.join(SIZES)}")
-    size = arg
+    """arg: mini | base | debug, and after a comma rival."""
+    words = arg.split(",")
+    sizes = [word for word in words if word in SIZES]
+    if len(sizes) > 1 or set(words) - {*sizes, "rival"}:
+        raise ValueError(f"argument '{arg}': takes one of {', '.join(SIZES)}, and after a comma rival")
+    size, rival = (sizes or ["mini"])[0], "rival" in words
     config = ConfigDict()
     config.paper = "dac"
     config.seed = 50
-    config.phases = ("head", "diffusion")
+    config.phases = ("autoregressive",) if rival else ("head", "diffusion")
 
     config.data = ConfigDict()
     config.data.source = "soundworld"  # soundworld: built once | memory: synthesised on demand | tfds: any data in the builder's schema
@@ -56,8 +58,11 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.model.text_preset = "tiny"
     config.model.lower_layers = 0  # of BERT, below the latents; 0 = half of them
     config.model.filler = 3  # token where a caption has no word: [SEP], the one that BERT has seen after the last word
+    config.model.begin = 2  # [CLS], with which the rival begins
+    config.model.end = 3  # [SEP], with which it ends
     config.model.denoiser_preset = "soundworld"
-    config.model.dropout = 0.1  # of the denoiser
+    config.model.decoder_preset = "soundworld"  # of the rival
+    config.model.dropout = 0.1  # of both
     config.model.projection = ConfigDict({"form": "linear"})  # linear | transformer
     config.model.dtype = "float32"
 
@@ -73,10 +78,12 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.loss.dilation = 1.0  # F, of the noise in training; LaDiC: 4
     config.loss.self_condition = 0.5
     config.loss.drop_audio = 0.1
+    config.loss.label_smoothing = 0.1  # of the rival
 
     config.inference = ConfigDict()
     config.inference.diffusion = ConfigDict({"sampler": "renoise", "steps": 34, "guidance": 1.0, "eta": 0.0, "time_offset": 5})
-    config.inference.validation_steps = 8
+    config.inference.autoregressive = ConfigDict({"num_beams": 3, "length_penalty": 1.0, "temperature": 0.0, "top_p": 1.0})
+    config.inference.validation_steps = 8  # of diffusion; the rival is greedy
     config.inference.ending = ""  # after the last word
 
     config.parallel = "pmap"  # pmap | mesh
@@ -91,10 +98,14 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.train.ema_decay = 0.99
     config.train.max_bad_steps = 10
 
-    steps = {"mini": (150, 1_500), "base": (300, 5_000), "debug": (4, 4)}[size]
+    steps = {"mini": (500, 1_500), "base": (1_000, 5_000), "debug": (4, 4)}[size]
     everything = {"pattern": ".*", "name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0, "weight_decay": 0.01}
-    config.head = ConfigDict({"batch_size": 64, "trainable": "^head/", "steps": steps[0]})
-    config.head.groups = ConfigDict({"everything": everything})
-    config.diffusion = ConfigDict({"batch_size": 64, "trainable": "^(head|diffuser)/", "steps": steps[1]})
-    config.diffusion.groups = ConfigDict({"everything": everything})
+    for phase, trainable, count in (
+        ("head", "^head/", steps[0]),
+        ("diffusion", "^(head|diffuser)/", steps[1]),
+        ("autoregressive", "^autoregressive/", steps[1]),
+    ):
+        config[phase] = ConfigDict({"batch_size": 32, "trainable": trainable, "steps": count})
+        config[phase].groups = ConfigDict({"everything": everything})
+    config.head.groups.everything.lr = 3e-3
     return config

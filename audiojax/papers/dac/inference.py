@@ -1,7 +1,7 @@
 """Captions from sounds: noise is denoised along a short path, and the last x0_hat decoded at all positions at once.
 
 One compiled program holds the whole loop, with what the denoiser attends to projected once. It is compiled for a number of clips, of their
-tokens and of positions; how long captions come out changes no cost.
+tokens and of positions; how long captions come out changes no cost. The autoregressive rival writes word by word in the same call.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from audiojax.models.decoding import Decoding, Generated
+from audiojax.papers.dac.autoregressive import narrate
 from audiojax.papers.dac.latent import token_logits
 from audiojax.papers.dac.model import Sound
 from audiojax.papers.dac.settings import Sampling, Settings
@@ -27,8 +29,9 @@ class Written(NamedTuple):
 
     Attributes:
       tokens: [b, n], the likeliest of every position.
-      words: [b, n], True where a token belongs to the caption: no filler, and no repetition of the word token before it.
-      confidence: [b], mean probability of the tokens of the caption; of all positions where it has none.
+      words: [b, n], True where a token belongs to the caption: no filler, and no repetition of the word token before it; what stands
+        before the end, where the rival wrote.
+      confidence: [b], mean probability of the tokens of the caption, of all positions where it has none; the geometric mean of the rival.
     """
 
     tokens: Array
@@ -36,13 +39,15 @@ class Written(NamedTuple):
     confidence: Array
 
 
-def write(settings: Settings, params: Params, model_state: Any, batch: Batch, keys: Shaped[Array, "b"], options: Sampling) -> Written:
+def write(
+    settings: Settings, params: Params, model_state: Any, batch: Batch, keys: Shaped[Array, "b"], options: Sampling | Decoding
+) -> Written:
     """One caption for each key; caption i depends on its clip and on key i alone.
 
     Args:
       batch: "waveform" [r, w, s] with "windows" [r, w], or the stored tokens "audio_values" [r, m, k] with "audio_mask" [r, m].
       keys: one a caption, as many as there are clips or several times as many: caption i is of clip i // (b / r).
-      options: static: another value compiles anew.
+      options: of diffusion, or of the rival; static: another value compiles anew.
     """
     return _write(settings, params, model_state, hear(settings, params, batch), keys, options)
 
@@ -60,7 +65,9 @@ def _listen(settings: Settings, towers: Params, waveform: Array, windows: Array)
 
 
 @partial(jax.jit, static_argnums=(0, 5))
-def _write(settings: Settings, params: Params, model_state: Any, sound: Sound, keys: Array, options: Sampling) -> Written:
+def _write(settings: Settings, params: Params, model_state: Any, sound: Sound, keys: Array, options: Sampling | Decoding) -> Written:
+    if isinstance(options, Decoding):
+        return _as_written(settings, narrate(settings.rival, params["autoregressive"], sound, keys, options))
     _, _, length = settings.shape
     network = guided_network(settings, params, sound, options.guidance)
     shape = (length, settings.towers.text_config.width)
@@ -117,6 +124,12 @@ def read(tokens: Int[Array, "b n"], probability: Float[Array, "b n"], filler: in
     repeated = (jnp.take_along_axis(tokens, jnp.maximum(last, 0), axis=1) == tokens) & (last >= 0)
     words = words & ~repeated
     return Written(tokens, words, _mean(probability, words))
+
+
+def _as_written(settings: Settings, generated: Generated) -> Written:
+    tokens, lengths, log_probs = generated
+    words = (jnp.arange(tokens.shape[1], dtype=jnp.int32)[None] < lengths[:, None]) & (tokens != settings.rival.end)
+    return Written(tokens, words, jnp.exp(log_probs / lengths.astype(jnp.float32)))
 
 
 def _mean(values: Float[Array, "b n"], counted: Bool[Array, "b n"]) -> Float[Array, "b"]:

@@ -7,14 +7,17 @@ from typing import Any
 
 from audiojax.encoders.beats import PRESETS as BEATS
 from audiojax.errors import UsageError
-from audiojax.models.audio_projection import FORMS, AudioProjectionConfig
+from audiojax.models.audio_projection import FORMS, AudioProjection, AudioProjectionConfig
+from audiojax.models.caption_decoder import PRESETS as DECODERS
+from audiojax.models.caption_decoder import CaptionDecoder
+from audiojax.models.decoding import Decoding
 from audiojax.models.text_denoiser import PRESETS as DENOISERS
 from audiojax.papers.dac.model import Diffuser, TokenHead, Towers
 from audiojax.papers.options import dtype_of, text_tower_of
 from audiojax.papers.task import choice
 from audiojax.schedule import BETAS, Prediction, Schedule, make_schedule
 
-PHASES = ("head", "diffusion")
+PHASES = ("head", "diffusion", "autoregressive")
 SAMPLERS = ("renoise", "ddim", "dpm++")
 
 
@@ -38,8 +41,22 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """The autoregressive captioner on the same tokens of clips, through a projection of the same form.
+
+    Attributes:
+      begin, end: ids of [CLS] and [SEP].
+    """
+
+    projection: AudioProjection
+    decoder: CaptionDecoder
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
 class LossOptions:
-    """Terms of the loss of the diffuser.
+    """Terms of the loss of the diffuser, and what the rival's is smoothed by.
 
     Attributes:
       error: "mse", or "l2" for LaDiC's mean over positions of the length of the error.
@@ -47,6 +64,7 @@ class LossOptions:
       dilation: F, what noise is multiplied by in training (LaDiC: 4).
       self_condition: probability that a batch is denoised twice, the second time with the first x0_hat.
       drop_audio: probability that a caption is denoised without hearing.
+      label_smoothing: share of the rival's target that is spread over all tokens.
     """
 
     error: str = "mse"
@@ -55,6 +73,7 @@ class LossOptions:
     dilation: float = 1.0
     self_condition: float = 0.5
     drop_audio: float = 0.1
+    label_smoothing: float = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +84,21 @@ class Settings:
       filler: id of the token that stands where a caption has no word.
       prediction: "x0" | "eps".
       shape: windows and samples of a clip, tokens of a caption.
-      sampling: for the captions that a user asks for.
-      validation: for those that are scored while training.
+      options: how captions that a user asks for are written: by diffusion, or by the rival where the config's last phase trains that.
+      validation: the same for those that are scored while training: fewer steps, or no beams.
     """
 
     towers: Towers
     head: TokenHead
     diffuser: Diffuser
+    rival: Rival
     schedule: Schedule
     prediction: Prediction
     filler: int
     shape: tuple[int, int, int]
     loss: LossOptions
-    sampling: Sampling
-    validation: Sampling
+    options: Sampling | Decoding
+    validation: Sampling | Decoding
 
 
 def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
@@ -100,8 +120,9 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     lower = model["lower_layers"] or text.layers // 2
     if not 0 < lower < text.layers:
         raise UsageError(f"config key 'model.lower_layers' is {lower}; a BERT of {text.layers} layers is cut after 1 to {text.layers - 1}")
-    if not 0 <= model["filler"] < vocab_size:
-        raise UsageError(f"config key 'model.filler' is {model['filler']}; the tokenizer has ids 0 to {vocab_size - 1}")
+    for key in ("filler", "begin", "end"):
+        if not 0 <= model[key] < vocab_size:
+            raise UsageError(f"config key 'model.{key}' is {model[key]}; the tokenizer has ids 0 to {vocab_size - 1}")
     sizes = DENOISERS[choice("model.denoiser_preset", model["denoiser_preset"], DENOISERS)]
     steps = config["noise"]["steps"]
     if sizes.latent != text.width:
@@ -109,22 +130,36 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
             f"config key 'model.denoiser_preset' is '{model['denoiser_preset']}', made for latents of {sizes.latent};"
             f" those of '{model['text_preset']}' have {text.width}"
         )
-    sizes = replace(sizes, dropout=model["dropout"], attention_dropout=model["dropout"], levels=steps)
+    dropout = {"dropout": model["dropout"], "attention_dropout": model["dropout"]}
+    sizes = replace(sizes, levels=steps, **dropout)
     choice("model.projection.form", model["projection"]["form"], FORMS)
     projection = AudioProjectionConfig(width=sizes.context, **model["projection"])
+    decoder = DECODERS[choice("model.decoder_preset", model["decoder_preset"], DECODERS)]
+    decoder = replace(decoder, vocab_size=vocab_size, **dropout)
+    for key, positions in (("denoiser_preset", sizes.max_positions), ("decoder_preset", decoder.max_positions)):
+        if data["max_tokens"] > positions:
+            raise UsageError(f"data.max_tokens is {data['max_tokens']}, and model.{key} '{model[key]}' has {positions} positions")
+    rival = Rival(
+        AudioProjection(replace(projection, width=decoder.context), **types), CaptionDecoder(decoder, **types), model["begin"], model["end"]
+    )
     schedule = make_schedule(choice("noise.schedule", config["noise"]["schedule"], BETAS), steps)
     sampling = Sampling(**inference["diffusion"])
+    options, validation = sampling, replace(sampling, steps=inference["validation_steps"])
+    if config["phases"][-1] == "autoregressive":
+        shared = {"max_new_tokens": data["max_tokens"] - 1, "eos_ids": (model["end"],), "pad_id": model["filler"]}
+        options, validation = Decoding(**shared, **inference["autoregressive"]), Decoding(**shared)
     return Settings(
         Towers(replace(audio, classes=0), text, lower, **types),
         TokenHead(text, **types),
         Diffuser(projection, sizes, **types),
+        rival,
         schedule,
         choice("noise.prediction", config["noise"]["prediction"], ("x0", "eps")),
         model["filler"],
         (data["windows"], round(data["seconds"] * data["sample_rate"]), data["max_tokens"]),
         LossOptions(**config["loss"]),
-        sampling,
-        replace(sampling, steps=inference["validation_steps"]),
+        options,
+        validation,
     )
 
 
@@ -137,6 +172,7 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value, least, most in (
         ("loss.self_condition", loss["self_condition"], 0, 1),
         ("loss.drop_audio", loss["drop_audio"], 0, 1),
+        ("loss.label_smoothing", loss["label_smoothing"], 0, 1),
         ("inference.diffusion.steps", sampling["steps"], 1, noise["steps"]),
         ("inference.validation_steps", inference["validation_steps"], 1, noise["steps"]),
         ("inference.diffusion.eta", sampling["eta"], 0, 1),
