@@ -111,6 +111,24 @@ def test_a_run_without_a_diffuser_does_not_describe(overrides, tmp_path):
         audiojax.load(tmp_path / "run")
 
 
+def test_the_rival_describes_too(overrides, sounds, tmp_path):
+    config = load_config("dac/soundworld:debug,rival", [*overrides, "autoregressive.steps=2", "autoregressive.batch_size=8"])
+    audiojax.train(config, tmp_path / "run", progress=False)
+    captioner = audiojax.load(tmp_path / "run")
+    assert captioner.defaults.keys() == {"beams", "length_penalty", "temperature", "top_p"}
+    drawn = captioner.options(top_p=0.9)
+    assert (drawn["beams"], drawn["temperature"], captioner.draws(drawn)) == (1, 1.0, True)
+    paths = sorted(sounds.glob("clip*.wav"))
+    found = captioner.caption(paths, candidates=2, top_p=0.9)
+    assert [one.text for one in captioner.caption(paths[1:2], top_p=0.9)] == [found[2].text]
+    assert len(captioner.caption(paths)) == 3
+    for wrong, message in (({"candidates": 2}, "nothing is drawn"), ({"steps": 3}, "steps: .* does not take it; it takes beams")):
+        with pytest.raises(UsageError, match=message):
+            captioner.caption(paths, **wrong)
+    with pytest.raises(UsageError, match="beam search draws nothing"):
+        captioner.options(beams=3, temperature=1.0)
+
+
 def test_a_sweep_compares_captions(overrides, tmp_path):
     grid = [("inference.diffusion.guidance", ("0.0", "1.0"))]
     options = {"overrides": overrides, "split": "val", "progress": False}
