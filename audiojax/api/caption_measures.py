@@ -65,9 +65,9 @@ AGREEMENT = {
 }
 TRUTH = {
     "event_f1": Measure("event F1", share),
-    "attributes": Measure("attributes that are true", share),
-    "order": Measure("orders that are true", share),
-    "parses": Measure("captions that parse"),
+    "attributes": Measure("true attributes", share),
+    "order": Measure("true order", share),
+    "parses": Measure("parses"),
 }
 MEASURES = AGREEMENT | TRUTH
 

@@ -35,7 +35,8 @@ COUNTS = "counts.npz"
 SEED = 0  # of what is drawn; candidates of a clip have numbers
 HEARD = 12  # clips of the report, spread over the split
 TRAINING_CLIPS = 2_000  # whose captions the most typical one is chosen from
-MODEL, OTHERS, TYPICAL, PEOPLE = "the model", "captions of other clips", "the most typical training caption", "people"
+MODEL, OTHERS, TYPICAL, PEOPLE = "model", "other clips", "typical caption", "people"
+STATED = {"attributes": "attributes", "order": "pairs in order"}  # measures of what a caption need not say
 CHARTS = (
     ("Training loss", ("train/loss",), True),
     ("Validation, terms of the loss", ("val/denoising/mse", "val/denoising/cross_entropy", "val/denoising/valid"), True),
@@ -212,16 +213,13 @@ def score_tables(counts: Mapping[str, Counts], fewer: Mapping[str, Counts]) -> l
     """The model's numbers with intervals, beside those of another clip's caption and of people."""
     tables = []
     for title, measures in (("Agreement with people", AGREEMENT), ("Agreement with the scene", TRUTH)):
+        own = {name: one for name, one in counts[MODEL].items() if name in measures}
         metrics = []
-        for name, measure in measures.items():
-            if name not in counts[MODEL]:
-                continue
-            found = measure.interval(counts[MODEL][name])
+        for name, one in own.items():
+            measure, found = measures[name], measures[name].interval(one)
             bounds = {"chance": value_of(measure, counts.get(OTHERS), name), "ceiling": value_of(measure, fewer.get(PEOPLE), name)}
             metrics.append(Metric(measure.title, found.estimate, found.low, found.high, **bounds, percent=measure.percent))
-        stated = [
-            f"{counts[MODEL][name][1].sum():.0f} {name}" for name in ("attributes", "order") if measures is TRUTH and name in counts[MODEL]
-        ]
+        stated = [f"{own[name][1].sum():.0f} {what}" for name, what in STATED.items() if name in own]
         if metrics:
             tables.append(MetricTable(title, metrics, f"Stated of sounds that are named rightly: {', '.join(stated)}." if stated else ""))
     return tables
@@ -236,13 +234,14 @@ def author_tables(fewer: Mapping[str, Counts]) -> list[Table]:
     """Everybody against the same references, and how far the model is from people."""
     if not fewer:
         return []
-    names = [name for name in ("cider_d", "bleu_4", "rouge_l", *TRUTH) if name in fewer[MODEL] and name in fewer[PEOPLE]]
-    rows: list[tuple] = [(author, *(value_of(MEASURES[name], counts, name) for name in names)) for author, counts in fewer.items()]
-    gaps = [str(MEASURES[name].difference(fewer[MODEL][name], fewer[PEOPLE][name])) for name in names]
-    columns = ("", *(MEASURES[name].title for name in names))
+    rows = []
+    for name in ("cider_d", "bleu_4", "rouge_l", *TRUTH):
+        if name in fewer[MODEL] and name in fewer[PEOPLE]:
+            measure = MEASURES[name]
+            gap = measure.difference(fewer[MODEL][name], fewer[PEOPLE][name])
+            rows.append((measure.title, *(value_of(measure, counts, name) for counts in fewer.values()), str(gap)))
     note = "All against the same references: those of a clip without the one that people say here. Brackets are 95 % intervals over clips."
-    rows = [(author, *(f"{value:.3f}" if value is not None else "" for value in own)) for author, *own in rows]
-    return [Table("Beside people", columns, [*rows, ("the model minus people", *gaps)], note)]
+    return [Table("Beside people", ("", *fewer, f"{MODEL} minus {PEOPLE}"), rows, note)] if rows else []
 
 
 def diversity_table(diversity: Mapping[str, Mapping[str, float]], candidates: int) -> Table:
