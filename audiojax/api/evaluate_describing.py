@@ -250,9 +250,8 @@ def diversity_table(diversity: Mapping[str, Mapping[str, float]], candidates: in
     titles |= {"div_1": "Div-1", "div_2": "Div-2", "mbleu_4": "mBLEU-4 (lower is more varied)"}
     names = [name for name in titles if name in diversity[MODEL]]
     rows = [(titles[name], *(one.get(name) for one in diversity.values())) for name in names]
-    return Table(
-        "Diversity", ("", *diversity), rows, f"Of {candidates} caption{'s' * (candidates > 1)} a clip; for people their first ones."
-    )
+    note = f"Captions of each clip: {candidates}; for people their first ones."
+    return Table("Diversity", ("", *diversity), rows, note)
 
 
 def examples(source: Any, said: Sequence[Sequence[Described]]) -> Wordings:
