@@ -15,6 +15,9 @@ from audiojax.cli import main
 from audiojax.config import load_config, to_dict
 from audiojax.data.pipeline import captions_of
 from audiojax.errors import UsageError
+from audiojax.papers import dac
+from audiojax.text.tokenizer import Tokenizer
+from audiojax.trainer.export import export_model
 from tests.encoders.filling import fill
 from tests.papers.dac.small import save_runs, shrink
 
@@ -52,6 +55,20 @@ def run(tmp_path_factory, overrides):
     return workdir
 
 
+@pytest.fixture
+def talkative(tmp_path):
+    """A model that was not trained, whose weights are such that its captions vary."""
+    source = open_split(to_dict(config_of(*TINY))["data"], "test")
+    tokenizer = Tokenizer.train([text for i in range(len(source)) for text in captions_of(source, i)], 200)
+    tokenizer.save(tmp_path / "tokenizer")
+    config = config_of(*TINY)
+    task = dac.make_task(to_dict(config), "diffusion", vocab_size=tokenizer.vocab_size)
+    made = fill(jax.eval_shape(task.init, jax.random.key(0), {}))
+    made["params"] = jax.tree_util.tree_map_with_path(lambda path, x: 0 * x if path[-1].key == "bias" else x, made["params"])
+    card = {"task": task.name, "step": 0, "choice": "raw"}
+    return export_model(tmp_path / "model", **made, config=config, tokenizer=tmp_path / "tokenizer", card=card)
+
+
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sounds")
@@ -63,10 +80,9 @@ def sounds(tmp_path_factory):
     return folder
 
 
-def test_a_caption_is_the_same_in_every_batch_and_by_every_name(run, sounds, tmp_path):
-    captioner = audiojax.load(run)
+def test_a_caption_is_the_same_in_every_batch_and_by_every_name(talkative, sounds):
+    captioner = audiojax.load(talkative)
     assert isinstance(captioner, DacCaptioner)
-    captioner.params = fill(jax.eval_shape(lambda: captioner.params))  # two steps of training say the same of everything
     paths = sorted(sounds.iterdir())
     together = captioner.caption(paths, candidates=3, steps=3)
     assert [(one.path.name, one.start) for one in together if not one.candidate] == [
@@ -77,7 +93,7 @@ def test_a_caption_is_the_same_in_every_batch_and_by_every_name(run, sounds, tmp
     (alone,) = captioner.caption(paths[1:2], steps=3)
     assert alone.text == by_place["clip1.wav", 0.0, 0]
     assert alone.confidence == pytest.approx(next(one.confidence for one in together if one.path.name == "clip1.wav"), rel=1e-3)
-    assert len(set(by_place.values())) > 1
+    assert len(set(by_place.values())) > 5
     assert all(0 < one.confidence <= 1 for one in together)
 
 
@@ -125,7 +141,7 @@ def test_the_rival_describes_too(overrides, sounds, tmp_path):
     found = captioner.caption(paths, candidates=2, top_p=0.9)
     assert [one.text for one in captioner.caption(paths[1:2], top_p=0.9)] == [found[2].text]
     assert len(captioner.caption(paths)) == 3
-    for wrong, message in (({"candidates": 2}, "nothing is drawn"), ({"steps": 3}, "steps: .* does not take it; it takes beams")):
+    for wrong, message in (({"candidates": 2}, "nothing is drawn"), ({"steps": 3}, "steps: .* does not take it; it takes .*beams")):
         with pytest.raises(UsageError, match=message):
             captioner.caption(paths, **wrong)
     with pytest.raises(UsageError, match="beam search draws nothing"):
