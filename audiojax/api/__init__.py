@@ -6,6 +6,7 @@ from audiojax.api.demo import demo
 from audiojax.api.evaluate import evaluate
 from audiojax.api.find import Finder
 from audiojax.api.loading import load, load_captioner, load_finder, load_reranker
+from audiojax.api.score import score
 from audiojax.api.sweep import sweep
 from audiojax.api.towers import train_towers
 from audiojax.api.train import export, train
@@ -24,6 +25,7 @@ __all__ = [
     "load_finder",
     "load_pretrained",
     "load_reranker",
+    "score",
     "sweep",
     "train",
     "train_towers",

@@ -70,6 +70,15 @@ TRUTH = {
     "parses": Measure("parses"),
 }
 MEASURES = AGREEMENT | TRUTH
+DIVERSITY = {  # titles
+    "vocabulary": "words",
+    "distinct_1": "Distinct-1",
+    "distinct_2": "Distinct-2",
+    "mtld": "MTLD",
+    "div_1": "Div-1",
+    "div_2": "Div-2",
+    "mbleu_4": "mBLEU-4 (lower is more varied)",
+}
 
 
 def count(texts: Sequence[str], references: Sequence[Sequence[str]], scenes: Sequence[Scene] | None = None) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from audiojax.api.caption_measures import AGREEMENT, MEASURES, TRUTH, Counts, Measure, count, values
+from audiojax.api.caption_measures import AGREEMENT, DIVERSITY, MEASURES, TRUTH, Counts, Measure, count, values
 from audiojax.api.captioning import Captioner, Described, Row, describe_rows, row_seed, sound_digest
 from audiojax.api.data import open_split
 from audiojax.api.evaluation import Evaluation, Tested, metric_card, save_arrays, training_curves
@@ -246,10 +246,8 @@ def author_tables(fewer: Mapping[str, Counts]) -> list[Table]:
 
 def diversity_table(diversity: Mapping[str, Mapping[str, float]], candidates: int) -> Table:
     """How varied captions are, beside as many of each clip by people."""
-    titles = {"vocabulary": "words", "distinct_1": "Distinct-1", "distinct_2": "Distinct-2", "mtld": "MTLD"}
-    titles |= {"div_1": "Div-1", "div_2": "Div-2", "mbleu_4": "mBLEU-4 (lower is more varied)"}
-    names = [name for name in titles if name in diversity[MODEL]]
-    rows = [(titles[name], *(one.get(name) for one in diversity.values())) for name in names]
+    names = [name for name in DIVERSITY if name in diversity[MODEL]]
+    rows = [(DIVERSITY[name], *(one.get(name) for one in diversity.values())) for name in names]
     note = f"Captions of each clip: {candidates}; for people their first ones."
     return Table("Diversity", ("", *diversity), rows, note)
 

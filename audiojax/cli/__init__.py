@@ -19,6 +19,7 @@ COMMANDS = {
     "index": "embed a folder of sound files once, to search in it again and again",
     "search": "rank the sound files of a folder or an index by how well they fit a description or a sound",
     "caption": "describe sound files in words, in a table that the same command goes on with",
+    "score": "measure the captions of a table against people's: BLEU, ROUGE-L, CIDEr-D, diversity, METEOR, SPICE",
     "export": "write the parameters and config that audiojax.load opens",
     "sweep": "train a grid of settings over several seeds and compare them",
     "weights": "list, look into and convert public checkpoints: CLAP, PANNs, BERT, T5, LLaMA, AudioLDM, ...",

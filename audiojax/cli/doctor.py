@@ -23,6 +23,7 @@ audiojax doctor --json            # the same for a program
 EXTRAS = {
     "test": "to run the tests",
     "parity": "to compare with PyTorch and faiss",
+    "eval": "to score captions with METEOR and SPICE, which also need Java",
     "cuda": "to use NVIDIA GPUs",
     "tpu": "to use TPUs",
     "m4a": "to read m4a and aac files",

@@ -32,7 +32,7 @@ def test_requirements_are_those_of_setup_py():
     assert ("ml-collections", "1.1.0") in doctor.requirements()
     assert ("av", "14") in doctor.requirements("m4a")
     assert not {"torch", "pytest"} & {name for name, _ in doctor.requirements()}
-    assert {"torch", "diffusers", "faiss-cpu"} == {name for name, _ in doctor.requirements("parity")}
+    assert {"torch", "diffusers", "faiss-cpu", "lexicalrichness"} == {name for name, _ in doctor.requirements("parity")}
     assert set(doctor.EXTRAS) == set(metadata.metadata("audiojax").get_all("Provides-Extra"))
 
 

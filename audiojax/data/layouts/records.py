@@ -88,18 +88,24 @@ class Fields:
     start: str = ""
 
     @classmethod
-    def among(cls, names: Iterable[str]) -> "Fields | None":
-        """The fields of a list of captioned sounds; None where the names are those of something else."""
+    def among(cls, names: Iterable[str], *, keyed: bool = False) -> "Fields | None":
+        """The fields of a list of captioned sounds; None where the names are those of something else.
+
+        Args:
+          keyed: whether the number of a caption may name the clip, where nothing names its sound.
+        """
         by_name = {name.strip().lower().replace(" ", "_"): name for name in names}
         numbered = tuple(by_name[name] for name in by_name if NUMBERED.fullmatch(name))
         first = _first(by_name, CAPTION)
         captions = numbered or ((first,) if first else ())
         file = tuple(by_name[name] for name in FILE if name in by_name)
-        youtube = _first(by_name, YOUTUBE)
+        youtube, key = _first(by_name, YOUTUBE), _first(by_name, ROW)
+        if keyed and key and not (file or youtube):
+            file = (key,)
         described = first == "description" and not numbered  # of classes, most often, where no file is named
         if not captions or not (file or youtube) or (described and set(file) <= {by_name.get(name) for name in ID}):
             return None
-        return cls(captions, file, youtube, *(_first(by_name, known) for known in (ROW, ID, SPLIT, START)))
+        return cls(captions, file, youtube, key, *(_first(by_name, known) for known in (ID, SPLIT, START)))
 
     def set_of(self, path: str, otherwise: str) -> str:
         """The published set that a list belongs to: by its path, else by columns that AudioCaps alone has."""

@@ -27,7 +27,7 @@ def read_tables(files: Files, set_name: str) -> Iterator[Listing]:
         except (OSError, ValueError) as error:
             yield Listing(path, "CSV", "", (), (Fault("bad_list", path, str(error)),))
             continue
-        reader, header, fields = _opened(text)
+        reader, header, fields = open_table(text)
         if fields is None:
             continue
         owner = fields.set_of(path, set_name)
@@ -35,25 +35,35 @@ def read_tables(files: Files, set_name: str) -> Iterator[Listing]:
         yield listing(path, layout, owner, _rows(reader, header, fields, path, split_of(path, owner), owner), remark)
 
 
-def _opened(text: str) -> tuple[Any, list[str], Fields | None]:
-    """(reader behind the header, header, its fields) with the delimiter that gives a header with known names; fields None without one."""
+def open_table(text: str, *, keyed: bool = False) -> tuple[Any, list[str], Fields | None]:
+    """(reader behind the header, header, its fields) with the delimiter that gives a header with known names; fields None without one.
+
+    Args:
+      keyed: whether a column with the number of a caption may name the clip, where none names its sound.
+    """
     for delimiter in DELIMITERS:
         reader = csv.reader(io.StringIO(text.replace("\0", ""), newline=""), delimiter=delimiter)
         with contextlib.suppress(csv.Error):
             header = next(reader, [])
-            if (fields := Fields.among(header)) is not None:
+            if (fields := Fields.among(header, keyed=keyed)) is not None:
                 return reader, header, fields
     return None, [], None
 
 
-def _rows(reader: Any, header: list[str], fields: Fields, path: str, split: str, set_name: str) -> Iterator[Row | Fault]:
+def records(reader: Any, header: list[str], path: str) -> Iterator[tuple[str, dict[str, str]] | Fault]:
+    """("path:line", the cells of a row by column) for every row behind the header; a fault for one with other cells than the header."""
     line = reader.line_num + 1
     try:
         for cells in reader:
             where, line = f"{path}:{line}", reader.line_num + 1
             if len(cells) == len(header):
-                yield row_of(dict(zip(header, cells, strict=True)), fields, where, split, set_name)
+                yield where, dict(zip(header, cells, strict=True))
             elif cells:
                 yield Fault("bad_row", where, f"{len(cells)} cells; the header has {len(header)}")
     except csv.Error as error:
         yield Fault("bad_list", f"{path}:{reader.line_num}", f"{error}; the rows from here on are lost")
+
+
+def _rows(reader: Any, header: list[str], fields: Fields, path: str, split: str, set_name: str) -> Iterator[Row | Fault]:
+    for found in records(reader, header, path):
+        yield found if isinstance(found, Fault) else row_of(found[1], fields, found[0], split, set_name)

@@ -10,10 +10,10 @@ text, where a single letter or "no." at the end of a caption may lose or keep it
 import re
 import unicodedata
 
-CURLED = "‘’“”‹›«»\x91\x93\x94"  # quotes, which two together make one word
+CURLED = "‘’‛“”‹›«»\x91\x93\x94"  # quotes, which two together make one word
 PUNCTUATION = frozenset([*"'`.?!,:;-\u2010\u2011\u058a\u066b\u066c", "''", "``", "--", "..."])
 WRITTEN = {  # how words are written that are not written as they stand
-    **dict.fromkeys("\u2018\u2039\u0091", "`"),
+    **dict.fromkeys("\u2018\u201b\u2039\u0091", "`"),
     **dict.fromkeys("\u2019\u203a\u0092", "'"),
     **dict.fromkeys("\u201c\xab\u0093", "``"),
     **dict.fromkeys("\u201d\xbb\u0094", "''"),
@@ -96,7 +96,7 @@ LETTERS = (  # rules that begin with a letter; the first group is the word, what
     rf"(n{QUOTE}t)",
     rf"((?-i:[A-HJ-XZn]){QUOTE}{LETTER}{{2,}})",
     rf"({LETTER}+[aeiouy]{QUOTE}(?-i:[aeiouA-Z]){LETTER}*)",
-    rf"(e'er|c{QUOTE}mon|cap{QUOTE}n|(?:dunkin|somethin|ol|[ldj]){QUOTE})",
+    rf"(e'er|c{QUOTE}mon|c{QUOTE}est|cap{QUOTE}n|(?:dunkin|somethin|ol|[ldj]){QUOTE})",
     rf"(y{QUOTE}){LETTER}",
     rf"((?:{_any(ABBREVIATIONS)})\.)",
     rf"((?-i:{_any(COMPANIES)}|{_titled(COMPANIES)}|{_titled(STATES)}|{_any(STATES.upper())})\.)",
@@ -177,21 +177,24 @@ def tokenize(caption: str) -> list[str]:
 
 
 def _shape(character: str) -> str:
-    """What the rules see: ASCII as it is, letters and digits of other scripts as é, symbols as they are, the rest as spaces."""
+    """What the rules see: ASCII as it is, letters of other scripts as é and digits as 0, symbols as they are, the rest as spaces."""
     if character.isascii():
         return character if character.isprintable() else " "
     if character in ALIKE:
         return ALIKE[character]
     if IS_SYMBOL.match(character):
         return character
-    category = unicodedata.category(character)
+    category = unicodedata.category(character) if character <= LAST_LETTER else ""
+    if category == "Nd":
+        return "0"
     mark = category in ("Mn", "Mc", "Sk") and character <= LAST_MARK
-    return "é" if (mark or category[0] == "L" or category == "Nd") and character <= LAST_LETTER else " "
+    return "é" if mark or category.startswith("L") else " "
 
 
 def _longest(shape: str, at: int) -> int:
     """Where the word ends that begins at `at`."""
-    rules = AT_DIGIT if shape[at].isdigit() else AT_LETTER if shape[at].isalpha() else AT_MARK
+    first = shape[at]
+    rules = AT_DIGIT if first in "0123456789" else AT_LETTER if first == "é" or first.isascii() and first.isalpha() else AT_MARK
     found = max((match for rule in rules if (match := rule.match(shape, at))), key=re.Match.end)
     return found.end(found.lastindex)
 
@@ -203,4 +206,4 @@ def _written(token: str) -> str:
         return ""
     if CONTRACTION.fullmatch(token):
         return token.replace("’", "'").lower()
-    return token.replace("(", "-lrb-").replace(")", "-rrb-").lower()
+    return token.replace("(", "-lrb-").replace(")", "-rrb-").replace("&amp;", "&").lower()
