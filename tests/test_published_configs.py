@@ -21,6 +21,7 @@ AUDIO_HEAD = 2048 * 2048 + 2048 + 2048 * 1024 + 1024
 TEXT_HEAD = 768 * 2048 + 2048 + 2048 * 1024 + 1024
 TOWERS = [f"towers/soundworld:{name},base" for name in ("clap,field", "audiomae", "beats", "bert", "t5", "tagger")]
 DENOISER = 10 * 1024**2 + 7 * 1024 + 1
+DAC = ["dac/soundworld:base", "dac/soundworld:mini,rival", "dac/audiocaps:ladic", "dac/clotho:rival"]
 COATTENTION = ["coattention/soundworld:base,dual", "coattention/soundworld:mini,stack", "coattention/audiocaps:single"]
 
 
@@ -43,14 +44,14 @@ def shapes(rows, samples, tokens):
 
 
 @pytest.mark.parametrize(
-    "name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative", *TOWERS, *COATTENTION]
+    "name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative", *TOWERS, *COATTENTION, *DAC]
 )
 def test_every_config_loads_and_keeps_its_values_as_json(name):
     config = load_config(name)
     assert to_dict(config_from_json(config_to_json(config))) == to_dict(config)
     for phase in config.phases:
         made = phase_of(to_dict(config), phase)
-        params = jax.eval_shape(task_of(to_dict(config), phase, 100).init, jax.random.key(0), shapes(1, 64_000, 8))
+        params = jax.eval_shape(task_of(to_dict(config), phase).init, jax.random.key(0), shapes(1, 64_000, 8))
         make_optimizer(made.groups, params["params"], made.steps)
 
 
@@ -89,6 +90,47 @@ def test_a_step_of_published_co_attention_lowers_under_pmap():
     state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), trainable, abstract["model_state"], jax.random.key(0))
     step = wrap_step(make_layout("pmap"), make_train_step(task, optimizer), None, None)
     after, metrics = step.lower(state, frozen, rows).out_info
+    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
+    assert metrics["loss"].shape == ()
+
+
+@pytest.mark.parametrize(("argument", "width", "ends"), [("base", 768, 3 * 768**2 + 2 * 768), ("ladic", 1536, 0)])
+def test_published_sizes_of_dac(argument, width, ends):
+    """Note: about 312 M parameters in LaDiC's layers, about 113 M in those of the lightweight denoiser."""
+    params = jax.eval_shape(task_of(to_dict(load_config(f"dac/audiocaps:{argument}")), "diffusion").init, jax.random.key(0), {})["params"]
+    count = {
+        key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in (params | params["towers"] | params["diffuser"]).items()
+    }
+    own, read = 4 * (width**2 + width), 2 * (width**2 + width) + 2 * (768 * width + width)
+    layer = own + read + 2 * width * 3072 + 3072 + width + 6 * width
+    assert round(12 * layer / 1e6) == {768: 113, 1536: 312}[width]
+    assert count["denoiser"] == 12 * layer + ends + 512 * width + 2 * width
+    assert count["projection"] == 768**2 + 3 * 768
+    assert count["text"] == BERT_BASE
+    assert count["head"] == 768**2 + 3 * 768 + 30_522 * 769
+    assert params["diffuser"]["denoiser"]["layer_0"]["cross"]["key"]["kernel"].shape == (768, width)
+
+
+@pytest.mark.parametrize(
+    ("argument", "phase", "parallel"), [("base", "diffusion", "pmap"), ("ladic", "diffusion", "mesh"), ("rival", "autoregressive", "pmap")]
+)
+def test_a_step_of_published_dac_lowers(argument, phase, parallel):
+    """64 clips of 496 stored tokens over 8 devices; on the mesh over fsdp = 4 and tensor = 2."""
+    config = to_dict(load_config(f"dac/audiocaps:{argument}"))
+    task, phase = task_of(config, phase), phase_of(config, phase)
+    lead = (8, 8) if parallel == "pmap" else (64,)
+    batch = {
+        "audio_values": jax.ShapeDtypeStruct((*lead, 496, 768), jnp.float16),
+        "audio_mask": jax.ShapeDtypeStruct((*lead, 496), jnp.bool_),
+    }
+    batch |= {"text_ids": jax.ShapeDtypeStruct((*lead, 32), jnp.int32), "text_mask": jax.ShapeDtypeStruct((*lead, 32), jnp.bool_)}
+    abstract = jax.eval_shape(task.init, jax.random.key(0), {})
+    trainable, frozen = split_params(abstract["params"], phase.trainable)
+    assert set(frozen) == {"towers"}
+    optimizer, layout = make_optimizer(phase.groups, trainable, phase.steps), make_layout(parallel, (1, 4, 2))
+    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), trainable, abstract["model_state"], jax.random.key(0))
+    shardings = [shardings_of(layout, tree, abstract["params"], task.partition_rules) for tree in (state, frozen)]
+    after, metrics = wrap_step(layout, make_train_step(task, optimizer), *shardings).lower(state, frozen, batch).out_info
     assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
     assert metrics["loss"].shape == ()
 

@@ -191,6 +191,22 @@ def test_per_step_values_are_scanned_along():
         sample_ddim(hoisted, schedule, x, grid, per_step={"time": jnp.ones(4), "bias": jnp.ones((5, 3))})
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_last_x0_is_carried_along(name):
+    """Zeros, then what the model predicted at the step before, after the clip hook; `per_step` values come after it."""
+    schedule, grid = make_schedule("linear", 20), timestep_grid(20, 4, "trailing")
+    seen = []
+
+    def model(x, t, x0_before, value):
+        jax.debug.callback(lambda *numbers: seen.append([float(number) for number in numbers]), jnp.mean(x0_before), value, ordered=True)
+        return jnp.full_like(x, value)
+
+    options = {"per_step": jnp.array([1.0, 2.0, 3.0, 4.0]), "self_condition": True, "clip": lambda x0: jnp.minimum(x0, 2.5)}
+    SAMPLERS[name](model, schedule, normal(2, 4, 6), grid, **options).block_until_ready()
+    jax.effects_barrier()
+    assert seen == [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0], [2.5, 4.0]]
+
+
 def test_guidance():
     cond, null = jnp.array([[2.0, 4.0]]), jnp.array([[1.0, 1.0]])
     np.testing.assert_allclose(guidance(cond, null, 1.0), cond)

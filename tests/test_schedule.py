@@ -231,6 +231,7 @@ def test_grids():
     audioldm = timestep_grid(1000, 200, "leading", offset=1, last=0)
     assert audioldm[[0, -3, -2, -1]].tolist() == [996, 6, 1, 0]
     assert timestep_grid(1000, 3, "linspace").tolist() == [999, 500, 0, -1]  # 499.5 rounds to the even neighbour
+    assert timestep_grid(1000, 34, "strided").tolist() == [*range(999, 0, -30), -1]  # LaDiC
     assert timestep_grid(50, start=3).tolist() == [2, 1, 0, -1]
     assert timestep_grid(1, 1, "linspace").tolist() == [0, -1]
 
@@ -257,6 +258,8 @@ def test_grids_descend_and_have_the_asked_length(steps, share, start, spacing):
 def test_bad_grids_are_named():
     with pytest.raises(UsageError, match="51 sampling steps do not fit 50"):
         timestep_grid(50, 51, "leading")
+    with pytest.raises(UsageError, match="300 sampling steps do not fit 1000 noise levels in equal strides: 250 steps do"):
+        timestep_grid(1000, 300, "strided")
     with pytest.raises(UsageError, match="start must lie in 1..50"):
         timestep_grid(50, start=51)
     with pytest.raises(UsageError, match="do not fit"):

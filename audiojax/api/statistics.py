@@ -17,7 +17,7 @@ from audiojax.errors import AudiojaxError
 from audiojax.files import shown, write_whole
 from audiojax.papers.task import Paper
 from audiojax.partition import flat_paths, from_paths
-from audiojax.trainer.agreement import from_first, together
+from audiojax.trainer.agreement import Damaged, from_first, together
 
 FILE = "statistics.json"
 
@@ -31,7 +31,7 @@ def with_statistics(
     stream, and writes workdir/statistics.json; a later call reads that file, and the other processes are told.
 
     Raises:
-      AudiojaxError: the file is damaged, or what was measured is not finite.
+      AudiojaxError: the file is damaged (Damaged), or what was measured is not finite.
     """
     statistics, state = paper.statistics, dict(start.model_state)
     if statistics is None or set(statistics.names) <= state.keys():
@@ -68,4 +68,4 @@ def _read(path: Path) -> dict[str, Any]:
         reason = "no JSON object"
     except ValueError as error:
         reason = str(error)
-    raise AudiojaxError(f"{shown(path)} is damaged ({reason}); delete it, and it is measured again")
+    raise Damaged(f"{shown(path)} is damaged ({reason}); delete it, and it is measured again")

@@ -30,11 +30,11 @@ class Group:
       pattern: regex searched in parameter paths.
       name: "adam" | "adamw" (decoupled weight decay) | "sgd".
       lr: peak learning rate.
-      schedule: "constant" | "step" | "cosine", after the warm-up.
+      schedule: "constant" | "step" | "cosine" | "linear", after the warm-up.
       warmup: steps of linear warm-up; a float below 1 is a share of all steps. Step i of w uses (i + 1) / w of the peak.
       step_every: under "step", steps between decays; a float below 1 is a share of all steps.
       step_factor: under "step", what each decay multiplies by.
-      end_factor: under "cosine", the share of the peak that is left at the end.
+      end_factor: under "cosine" and "linear", the share of the peak that is left at the end.
       clip_norm: gradients of this group are scaled to at most this global norm; 0 = no clipping.
       b1, b2, eps: of Adam.
       weight_decay: of AdamW, times the learning rate.
@@ -78,8 +78,8 @@ def make_group(name: str, settings: Mapping[str, Any]) -> Group:
     group = Group(**settings)
     if group.name not in ("adam", "adamw", "sgd"):
         raise UsageError(f"optimiser group '{name}': name='{group.name}' takes adam, adamw or sgd")
-    if group.schedule not in ("constant", "step", "cosine"):
-        raise UsageError(f"optimiser group '{name}': schedule='{group.schedule}' takes constant, step or cosine")
+    if group.schedule not in ("constant", "step", "cosine", "linear"):
+        raise UsageError(f"optimiser group '{name}': schedule='{group.schedule}' takes constant, step, cosine or linear")
     if group.schedule == "step" and not group.step_every:
         raise UsageError(f"optimiser group '{name}': schedule='step' needs step_every")
     if group.weight_decay and group.name != "adamw":
@@ -88,15 +88,17 @@ def make_group(name: str, settings: Mapping[str, Any]) -> Group:
 
 
 def make_schedule(group: Group, steps: int) -> Callable[[Any], Float[Array, ""]]:
-    """step (0-based) -> learning rate, float32: linear warm-up, then constant, steps or half a cosine that ends at step `steps`."""
+    """step (0-based) -> learning rate, float32: linear warm-up, then constant, steps, or half a cosine or a line that ends at `steps`."""
     warmup = _in_steps(group.warmup, steps)
     every = max(1, _in_steps(group.step_every, steps))
 
     def learning_rate(step: Any) -> Float[Array, ""]:
         step = jnp.asarray(step, jnp.float32)
+        share = jnp.clip((step - warmup) / max(1, steps - warmup), 0.0, 1.0)
         if group.schedule == "cosine":
-            share = jnp.clip((step - warmup) / max(1, steps - warmup), 0.0, 1.0)
             factor = group.end_factor + (1 - group.end_factor) * 0.5 * (1 + jnp.cos(jnp.pi * share))
+        elif group.schedule == "linear":
+            factor = group.end_factor + (1 - group.end_factor) * (1 - share)
         elif group.schedule == "step":
             factor = group.step_factor ** jnp.floor(step / every)
         else:

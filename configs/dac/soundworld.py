@@ -5,7 +5,7 @@ Paper: arXiv 2409.09401. Two phases: head (the token head learns to read clean l
   audiojax towers --only beats bert --workdir runs/towers
   audiojax train --config configs/dac/soundworld.py --workdir runs/dac                 # mini, iterate
   audiojax train --config configs/dac/soundworld.py:base --workdir runs/dac_base       # base: --config.init.audio=... too
-  audiojax train --config configs/dac/soundworld.py:base,rival --workdir runs/rival    # word by word, as many updates
+  audiojax train --config configs/dac/soundworld.py:base,rival --workdir runs/rival    # word by word, as many updates in all
 A run that goes on from another one, which had weaker captions for instance: --config.init.start=runs/weak --config.phases="('diffusion',)".
 """
 
@@ -36,7 +36,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.data.seconds = 3.84  # of a window
     config.data.windows = 1  # of a clip, at most; the rest of a longer one is not heard
     config.data.padding = "zero"  # of a clip shorter than a window: zero | repeat
-    config.data.max_tokens = 32  # N: positions of a caption, special tokens among them
+    config.data.max_tokens = 28  # N: positions of a caption, special tokens among them; 1 % of the captions are longer
     config.data.clean_captions = True  # lower case and no punctuation, as BERT's captions were
     config.data.captions = 5  # of each clip
     config.data.extra_captions = ""  # JSON file {clip id: [captions]} of further captions for training
@@ -98,12 +98,12 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.train.ema_decay = 0.99
     config.train.max_bad_steps = 10
 
-    steps = {"mini": (500, 1_500), "base": (1_000, 5_000), "debug": (4, 4)}[size]
+    steps = {"mini": (600, 1_000), "base": (600, 1_600), "debug": (4, 4)}[size]
     everything = {"pattern": ".*", "name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0, "weight_decay": 0.01}
     for phase, trainable, count in (
         ("head", "^head/", steps[0]),
         ("diffusion", "^(head|diffuser)/", steps[1]),
-        ("autoregressive", "^autoregressive/", steps[1]),
+        ("autoregressive", "^autoregressive/", sum(steps)),
     ):
         config[phase] = ConfigDict({"batch_size": 32, "trainable": trainable, "steps": count})
         config[phase].groups = ConfigDict({"everything": everything})

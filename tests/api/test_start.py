@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from audiojax.api.data import make_tokenizer
-from audiojax.api.start import start_of, tokenizer_folder
+from audiojax.api.start import Start, start_of, tokenizer_folder
 from audiojax.api.train import train
 from audiojax.config import load_config, to_dict
 from audiojax.encoders.bert import PRESETS as BERTS
@@ -95,7 +95,7 @@ def test_the_tokenizer_is_that_of_the_text_tower(checkpoints, tmp_path):
 
 
 def test_nothing_is_asked_for():
-    assert start_of(PAPERS["diffatr"], config_of(), {}).params is None
+    assert start_of(PAPERS["diffatr"], config_of(), {}) == Start()
 
 
 @pytest.mark.parametrize(

@@ -158,3 +158,18 @@ def test_bfloat16_keeps_float32_parameters(tower):
 def test_too_long_a_sequence_is_named(config):
     with pytest.raises(ValueError, match="21 tokens, but this BERT has 20 positions"):
         jax.eval_shape(lambda: BertEncoder(config).init(jax.random.key(0), *token_batch(1, 21, 50), train=False))
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_two_halves_are_the_whole(layers):
+    """With the head on top: logits of a masked LM, on one tree of parameters."""
+    config = replace(NARROW, pooler=False)
+    module, head = BertEncoder(config), MaskedLmHead(config)
+    ids, mask = token_batch(3, 9, 50)
+    variables = filled_variables(module, ids, mask)
+    table = variables["params"]["word"]["embedding"]
+    scores = fill(jax.eval_shape(lambda: head.init(jax.random.key(0), jnp.zeros((1, config.width)), table)))
+    whole = head.apply(scores, module.apply(variables, ids, mask, train=False).tokens, table)
+    lower = module.apply(variables, ids, mask, layers=layers, train=False, method="lower")
+    upper = module.apply(variables, lower, mask, first=layers, train=False, method="upper")
+    np.testing.assert_allclose(head.apply(scores, upper, table), whole, atol=1e-5)

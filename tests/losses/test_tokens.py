@@ -25,3 +25,11 @@ def test_the_mean_counts_positions_not_rows_nor_devices():
     assert float(token_mean(values, jnp.zeros_like(counted))) == 0
     split = jax.pmap(lambda v, c: jax.lax.pmean(token_mean(v, c, "i"), "i"), axis_name="i")(values[:, None], counted[:, None])
     np.testing.assert_allclose(split, [8 / 3] * 2, rtol=1e-6)
+
+
+def test_label_smoothing_is_the_cross_entropy_of_the_smoothed_target():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 5)), jnp.float32)
+    targets = jnp.array([[0, 1, 2], [4, 3, 0]])
+    wanted = 0.9 * jax.nn.one_hot(targets, 5) + 0.1 / 5
+    expected = -jnp.sum(wanted * jax.nn.log_softmax(logits), axis=-1)
+    np.testing.assert_allclose(token_cross_entropy(logits, targets, 0.1), expected, rtol=1e-5)

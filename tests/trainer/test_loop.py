@@ -308,6 +308,8 @@ def test_phases_chain_and_leave_the_callers_arrays_alone(tmp_path):
         train(tmp_path / "third", options={"init_params": {"tail": np.zeros(3)}})
     with pytest.raises(UsageError, match=r"'head/bias' is \(3,\), the task's is \(6,\)"):
         train(tmp_path / "third", options={"init_params": {"head": {"bias": np.zeros(3)}}})
+    with pytest.raises(UsageError, match="init_model_state hold 'other', which"):
+        train(tmp_path / "third", options={"init_model_state": {"other": np.zeros(3)}})
 
 
 def test_frozen_parameters_stay_and_must_be_the_same_on_resume(tmp_path):

@@ -111,6 +111,15 @@ class Diffuser(nn.Module):
         """The prediction of the denoiser, float32; x0_prev: the x0_hat of a call before, or zeros."""
         return self.denoiser(x_t, x0_prev, t, memory, mask, train=train)
 
-    def hear_and_denoise(self, x_t, x0_prev, t, values, mask, *, train):
-        """Both in one call: what initialises the whole tree."""
+    def hear_and_denoise(
+        self,
+        x_t: Float[Array, "b n c"],
+        x0_prev: Float[Array, "b n c"],
+        t: Int[Array, "b"],
+        values: Float[Array, "b m k"],
+        mask: Bool[Array, "b m"],
+        *,
+        train: bool,
+    ) -> Float[Array, "b n c"]:
+        """Both in one call, for training: there every row has a level of its own and is denoised once."""
         return self(x_t, x0_prev, t, self.memory(values, mask, train=train), mask, train=train)

@@ -15,7 +15,7 @@ from audiojax.models.text_denoiser import PRESETS as DENOISERS
 from audiojax.papers.dac.model import Diffuser, TokenHead, Towers
 from audiojax.papers.options import dtype_of, text_tower_of
 from audiojax.papers.task import choice
-from audiojax.schedule import BETAS, Prediction, Schedule, make_schedule
+from audiojax.schedule import BETAS, Prediction, Schedule, make_schedule, timestep_grid
 
 PHASES = ("head", "diffusion", "autoregressive")
 SAMPLERS = ("renoise", "ddim", "dpm++")
@@ -173,8 +173,6 @@ def check(config: Mapping[str, Any]) -> None:
         ("loss.self_condition", loss["self_condition"], 0, 1),
         ("loss.drop_audio", loss["drop_audio"], 0, 1),
         ("loss.label_smoothing", loss["label_smoothing"], 0, 1),
-        ("inference.diffusion.steps", sampling["steps"], 1, noise["steps"]),
-        ("inference.validation_steps", inference["validation_steps"], 1, noise["steps"]),
         ("inference.diffusion.eta", sampling["eta"], 0, 1),
         ("inference.diffusion.time_offset", sampling["time_offset"], 0, noise["steps"]),
         ("data.windows", config["data"]["windows"], 1, 1_000),
@@ -182,6 +180,11 @@ def check(config: Mapping[str, Any]) -> None:
     ):
         if not least <= value <= most:
             raise UsageError(f"config key '{key}' is {value}; it takes {least} to {most}")
+    for key, steps in (("diffusion.steps", sampling["steps"]), ("validation_steps", inference["validation_steps"])):
+        try:
+            timestep_grid(noise["steps"], steps, "strided")
+        except UsageError as error:
+            raise UsageError(f"config key 'inference.{key}' is {steps}: {error}") from error
     if loss["dilation"] < 1:
         raise UsageError(f"config key 'loss.dilation' is {loss['dilation']}; it takes 1 or more")
     if loss["dilation"] != 1 and (sampling["sampler"] != "renoise" or noise["prediction"] != "x0"):

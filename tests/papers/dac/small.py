@@ -11,7 +11,8 @@ from audiojax.config import load_config, to_dict
 from audiojax.encoders import beats, bert
 from audiojax.encoders.beats import BeatsConfig
 from audiojax.encoders.bert import BertConfig
-from audiojax.models import text_denoiser
+from audiojax.models import caption_decoder, text_denoiser
+from audiojax.models.caption_decoder import CaptionDecoderConfig
 from audiojax.models.text_denoiser import TextDenoiserConfig
 from audiojax.papers import towers
 from audiojax.text.tokenizer import Tokenizer
@@ -21,21 +22,17 @@ from tests.encoders.filling import fill
 CLIPS, TOKENS, SAMPLES, VOCAB = 8, 12, 6_400, 60  # 38 frames: 2 x 2 patches
 AUDIO = BeatsConfig(mels=32, embed=16, width=16, layers=1, heads=2, hidden=16, kernel=4, groups=2, buckets=8, max_distance=8)
 TEXT = BertConfig(width=16, layers=2, heads=2, hidden=32, max_positions=32)
-DENOISER = TextDenoiserConfig(latent=16, width=32, layers=1, heads=2, hidden=32, context=16, max_positions=16)
-SIZES = (
-    f"data.max_tokens={TOKENS}",
-    f"data.seconds={SAMPLES / 16_000}",
-    "noise.steps=40",
-    "inference.diffusion.steps=4",
-    "model.dropout=0.0",
-)
+SMALL = {"width": 32, "layers": 1, "heads": 2, "hidden": 32, "context": 16, "max_positions": 16}
+SIZES = (f"data.max_tokens={TOKENS}", f"data.seconds={SAMPLES / 16_000}", "model.dropout=0.0")
+STEPS = ("noise.steps=40", "inference.diffusion.steps=4", "inference.validation_steps=3")
 
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
     """The presets of SoundWorld with a few features."""
     patch.setitem(beats.PRESETS, "tiny", AUDIO)
     patch.setitem(bert.PRESETS, "tiny", TEXT)
-    patch.setitem(text_denoiser.PRESETS, "soundworld", DENOISER)
+    patch.setitem(text_denoiser.PRESETS, "soundworld", TextDenoiserConfig(latent=16, **SMALL))
+    patch.setitem(caption_decoder.PRESETS, "soundworld", CaptionDecoderConfig(**SMALL))
 
 
 def config_of(*overrides: str, words: str = "debug"):

@@ -46,11 +46,12 @@ def test_everything_but_words_is_the_filler(settings, variables):
     batch = clip_batch()
     state = {"latent": {"mean": np.full(16, 0.5, np.float32), "std": np.full(16, 2.0, np.float32)}}
     params = variables["params"]
-    found = caption_latents(settings, params, state, batch["text_ids"], batch["text_mask"])
+    found = jax.jit(lambda: caption_latents(settings, params, state, batch["text_ids"], batch["text_mask"]))()
     words = np.asarray(found.words)
     np.testing.assert_array_equal(found.targets, np.where(words, batch["text_ids"], 3))
-    alone = encode(settings, params, np.full((1, 1), 3), np.ones((1, 1), bool))[0, 0]
-    states = np.asarray(encode(settings, params, batch["text_ids"], batch["text_mask"]))
+    states_of = jax.jit(lambda ids, mask: encode(settings, params, ids, mask))
+    alone = states_of(np.full((1, 1), 3), np.ones((1, 1), bool))[0, 0]
+    states = np.asarray(states_of(batch["text_ids"], batch["text_mask"]))
     np.testing.assert_allclose(found.x0[~words], np.broadcast_to((alone - 0.5) / 2, (np.sum(~words), 16)), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.x0[words], (states[words] - 0.5) / 2, rtol=1e-5, atol=1e-6)
 
