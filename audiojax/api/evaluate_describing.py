@@ -39,8 +39,8 @@ MODEL, OTHERS, TYPICAL, PEOPLE = "model", "other clips", "typical caption", "peo
 STATED = {"attributes": "attributes", "order": "pairs in order"}  # measures of what a caption need not say
 CHARTS = (
     ("Training loss", ("train/loss",), True),
-    ("Validation, terms of the loss", ("val/denoising/mse", "val/denoising/cross_entropy", "val/denoising/valid"), True),
-    ("Validation, share of words", ("val/round_trip/words", "val/denoising/words_right"), False),
+    ("Validation, terms of the loss", ("val/loss/mse", "val/loss/l2", "val/loss/valid", "val/loss/cross_entropy"), True),
+    ("Validation, share of words", ("val/round_trip/words", "val/loss/words_right"), False),
     ("Validation, CIDEr-D of token ids", ("val/captions/cider_d",), False),
 )
 
