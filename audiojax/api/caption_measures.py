@@ -65,6 +65,8 @@ AGREEMENT = {
 }
 TRUTH = {
     "event_f1": Measure("event F1", share),
+    "attributes": Measure("true attributes", share),
+    "order": Measure("true order", share),
     "parses": Measure("parses"),
 }
 MEASURES = AGREEMENT | TRUTH
@@ -89,6 +91,8 @@ def count(texts: Sequence[str], references: Sequence[Sequence[str]], scenes: Seq
     found |= {"cider_d": cider_d(said, own)[1][None], "rouge_l": rouge_l(said, own)[1][None]}
     if scenes is not None:
         found["event_f1"] = np.array([_events(text, scene) for text, scene in zip(texts, scenes, strict=True)], float).T
+        claims = {"attributes": oracle.attribute_claims(texts, scenes), "order": oracle.order_claims(texts, scenes)}
+        found |= {name: np.stack([one.true, one.stated]).astype(float) for name, one in claims.items()}
         found["parses"] = np.array([[grammar.parse(text) is not None for text in texts]], float)
     return {name: found[name] for name, measure in MEASURES.items() if name in found and not np.isnan(measure.value(found[name]))}
 

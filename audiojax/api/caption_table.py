@@ -1,7 +1,6 @@
 """A table of captions that is gone on with: what the same model and options have written stays, a file that changed is described anew.
 
-captions.csv        a row a caption: file, start, end, candidate, caption, confidence, digest
-captions.csv.json   the model, options and seed that wrote it, and the files that were left out
+Beside captions.csv, a row a caption, lies captions.csv.json: the model, options and seed that wrote it, and the files that were left out.
 """
 
 import csv
@@ -73,12 +72,15 @@ def write_captions(
         tally.add(bad)
     try:
         with counting_bar("files", progress) as bar:
-            task = bar.add_task("describing", total=len(paths))
+            task, said = bar.add_task("describing", total=len(paths)), 0
             for path, value in caption_files(
                 captioner, paths, candidates=candidates, seed=seed, options=chosen, batch_size=batch_size, known=table.by_window()
             ):
                 table.add(path, value)
-                if not isinstance(value, Caption):
+                if isinstance(value, Caption):
+                    said += 1
+                    bar.update(task, description=f"{said} captions")  # a long file is not done for a while
+                else:
                     tally.add(value)
                     bar.advance(task)
     finally:

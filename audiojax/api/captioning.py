@@ -122,6 +122,19 @@ class Captioner(ABC):
             )
         return {**self.defaults, **given}
 
+    def draws(self, options: Mapping[str, Any]) -> bool:
+        """Whether chance has a part in the captions, so that candidates differ."""
+        return True
+
+    def require_candidates(self, candidates: int, options: Mapping[str, Any]) -> None:
+        """Raises UsageError for a number of candidates that makes no sense."""
+        if candidates < 1:
+            raise UsageError(f"candidates = {candidates}: ask for at least one caption of a sound")
+        if candidates > 1 and not self.draws(options):
+            raise UsageError(
+                f"candidates = {candidates}: nothing is drawn with these options, so all would be the same; set temperature or top-p"
+            )
+
     def batch_rows(self, batch_size: int | None = None, rows: int | None = None) -> int:
         """Rows of a batch, a multiple of the devices: the size asked for, or the usual one, or as many as `rows` in all make necessary.
 
@@ -201,10 +214,9 @@ def caption_files(
       workers, timeout: see `window_files`.
 
     Raises:
-      UsageError: fewer than one candidate.
+      UsageError: as `Captioner.require_candidates`.
     """
-    if candidates < 1:
-        raise UsageError(f"candidates = {candidates}: ask for at least one caption of a window")
+    captioner.require_candidates(candidates, options)
     ready: deque[tuple[int, Path, Caption | BadAudio | None]] = deque()  # with the number of rows that must be written before
     asked = 0
 

@@ -1,7 +1,7 @@
-"""Describing sounds with a finished DAC run: captions denoised from chance while the model hears the sound."""
+"""Describing sounds with a finished DAC run, or with its autoregressive rival."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +14,11 @@ from audiojax.api.opening import model_digest
 from audiojax.api.runs import RunModel
 from audiojax.errors import UsageError
 from audiojax.files import shown
+from audiojax.models.decoding import Decoding
 from audiojax.papers import dac
 from audiojax.trainer.export import Exported
+
+SHORT = {"num_beams": "beams"}  # what people type for a key of the config
 
 
 class DacCaptioner(RunModel, Captioner):
@@ -23,12 +26,13 @@ class DacCaptioner(RunModel, Captioner):
 
     def __init__(self, model: Exported, source: str = ""):
         RunModel.__init__(self, model)
-        if "diffuser" not in self.params:
+        if not {"diffuser", "autoregressive"} & self.params.keys():
             raise UsageError(f"{shown(source)}: holds a DAC that cannot write yet: train its phase 'diffusion'")
         window = self.window
         Captioner.__init__(self, **window | {"samples": window["samples"] * self.config["data"]["windows"]}, source=source)
         self.settings = dac.make_settings(self.config, self.tokenizer.vocab_size)
-        self.defaults = asdict(self.settings.sampling)
+        self._way = "autoregressive" if isinstance(self.settings.options, Decoding) else "diffusion"
+        self.defaults = {SHORT.get(name, name): value for name, value in self.config["inference"][self._way].items()}
 
     @cached_property
     def model_id(self) -> str:
@@ -36,10 +40,17 @@ class DacCaptioner(RunModel, Captioner):
         return model_digest(self._config_text, self.params, self.model_state)
 
     def options(self, **chosen: Any) -> dict[str, Any]:
-        """As for every captioner; UsageError also where the config does not take a value."""
+        """As for every captioner; a top_p alone draws at temperature 1 without beams. UsageError also for a value that has no meaning."""
+        if self._way == "autoregressive" and chosen.get("top_p") is not None and chosen.get("temperature") is None:
+            chosen = {**chosen, "beams": chosen.get("beams") or 1, "temperature": self.defaults["temperature"] or 1.0}
         options = super().options(**chosen)
-        dac.PAPER.check({**self.config, "inference": {**self.config["inference"], "diffusion": options}})
+        dac.PAPER.check({**self.config, "inference": {**self.config["inference"], self._way: _by_key(options)}})
+        replace(self.settings.options, **_by_key(options))  # names what does not go together
         return options
+
+    def draws(self, options: Mapping[str, Any]) -> bool:
+        """Diffusion always, the rival above temperature 0."""
+        return self._way == "diffusion" or options["temperature"] > 0
 
     def example(self, sound: Float[np.ndarray, " n"]) -> dict[str, np.ndarray]:
         """Windows side by side, as in training."""
@@ -51,7 +62,13 @@ class DacCaptioner(RunModel, Captioner):
         """Captions of stacked examples; rows go over all devices."""
         rows = {name: self.put_rows(x) for name, x in batch.items()}
         keys = jax.vmap(jax.random.key)(self.put_rows(seeds))
-        written = dac.write(self.settings, self.params, self.model_state, rows, keys, replace(self.settings.sampling, **options))
+        how = replace(self.settings.options, **_by_key(options))
+        written = dac.write(self.settings, self.params, self.model_state, rows, keys, how)
         tokens, words, confidence = (np.asarray(x)[: len(seeds)] for x in written)
         texts = dac.sentences(self.tokenizer, tokens, words, self.config["inference"]["ending"])
         return [Described(text, float(sure), int(kept.sum())) for text, sure, kept in zip(texts, confidence, words, strict=True)]
+
+
+def _by_key(options: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {short: key for key, short in SHORT.items()}
+    return {keys.get(name, name): value for name, value in options.items()}

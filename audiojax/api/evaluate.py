@@ -46,19 +46,19 @@ def evaluate(
     """
     require_one_process("evaluate")
     model = load(workdir)
-    if not isinstance(model, (RunFinder, Captioner)):
-        raise UsageError(
-            f"{shown(workdir)}: is no run of a system that finds or describes, which this measures; `audiojax towers` measures towers"
-        )
-    describes = isinstance(model, Captioner)
-    if describes and probes:
-        raise UsageError("--probes is for systems that find, and this one describes")
-    if not describes and (candidates != 1 or options or batch_size):
-        raise UsageError("--candidates, --batch-size and how captions are written are for systems that describe, and this one finds")
-    chosen = model.options(**(options or {})) if describes else {}
-    own = {name: value for name, value in chosen.items() if value != model.defaults[name]}
-    where = {"domain": domain, "data_dir": data_dir, "out": out, "chosen": own}
-    tested = open_tested(workdir, model.config["data"], split, **where, progress=progress)
-    if describes:
+    where = {"domain": domain, "data_dir": data_dir, "out": out, "progress": progress}
+    if isinstance(model, Captioner):
+        if probes:
+            raise UsageError("--probes is for systems that find, and this one describes")
+        chosen = model.options(**(options or {}))
+        model.require_candidates(candidates, chosen)
+        others = {name: value for name, value in chosen.items() if value != model.defaults[name]}
+        tested = open_tested(workdir, model.config["data"], split, chosen=others, **where)
         return evaluate_captioner(model, tested, chosen, candidates=candidates, batch_size=batch_size, progress=progress)
-    return evaluate_finder(model, tested, probes=probes, progress=progress)
+    if isinstance(model, RunFinder):
+        if candidates != 1 or options or batch_size:
+            raise UsageError("--candidates, --batch-size and how captions are written are for systems that describe, and this one finds")
+        return evaluate_finder(model, open_tested(workdir, model.config["data"], split, **where), probes=probes, progress=progress)
+    raise UsageError(
+        f"{shown(workdir)}: is no run of a system that finds or describes, which this measures; `audiojax towers` measures towers"
+    )

@@ -35,11 +35,12 @@ COUNTS = "counts.npz"
 SEED = 0  # of what is drawn; candidates of a clip have numbers
 HEARD = 12  # clips of the report, spread over the split
 TRAINING_CLIPS = 2_000  # whose captions the most typical one is chosen from
-MODEL, OTHERS, TYPICAL, PEOPLE = "the model", "captions of other clips", "the most typical training caption", "people"
+MODEL, OTHERS, TYPICAL, PEOPLE = "model", "other clips", "typical caption", "people"
+STATED = {"attributes": "attributes", "order": "pairs in order"}  # measures of what a caption need not say
 CHARTS = (
     ("Training loss", ("train/loss",), True),
-    ("Validation, terms of the loss", ("val/denoising/mse", "val/denoising/cross_entropy", "val/denoising/valid"), True),
-    ("Validation, share of words", ("val/round_trip/words", "val/denoising/words_right"), False),
+    ("Validation, terms of the loss", ("val/loss/mse", "val/loss/l2", "val/loss/valid", "val/loss/cross_entropy"), True),
+    ("Validation, share of words", ("val/round_trip/words", "val/loss/words_right"), False),
     ("Validation, CIDEr-D of token ids", ("val/captions/cider_d",), False),
 )
 
@@ -212,15 +213,15 @@ def score_tables(counts: Mapping[str, Counts], fewer: Mapping[str, Counts]) -> l
     """The model's numbers with intervals, beside those of another clip's caption and of people."""
     tables = []
     for title, measures in (("Agreement with people", AGREEMENT), ("Agreement with the scene", TRUTH)):
+        own = {name: one for name, one in counts[MODEL].items() if name in measures}
         metrics = []
-        for name, measure in measures.items():
-            if name not in counts[MODEL]:
-                continue
-            found = measure.interval(counts[MODEL][name])
+        for name, one in own.items():
+            measure, found = measures[name], measures[name].interval(one)
             bounds = {"chance": value_of(measure, counts.get(OTHERS), name), "ceiling": value_of(measure, fewer.get(PEOPLE), name)}
             metrics.append(Metric(measure.title, found.estimate, found.low, found.high, **bounds, percent=measure.percent))
+        stated = [f"{own[name][1].sum():.0f} {what}" for name, what in STATED.items() if name in own]
         if metrics:
-            tables.append(MetricTable(title, metrics))
+            tables.append(MetricTable(title, metrics, f"Stated of sounds that are named rightly: {', '.join(stated)}." if stated else ""))
     return tables
 
 
@@ -233,22 +234,22 @@ def author_tables(fewer: Mapping[str, Counts]) -> list[Table]:
     """Everybody against the same references, and how far the model is from people."""
     if not fewer:
         return []
-    names = [name for name in ("cider_d", "bleu_4", "rouge_l", *TRUTH) if name in fewer[MODEL] and name in fewer[PEOPLE]]
-    rows: list[tuple] = [(author, *(value_of(MEASURES[name], counts, name) for name in names)) for author, counts in fewer.items()]
-    gaps = [str(MEASURES[name].difference(fewer[MODEL][name], fewer[PEOPLE][name])) for name in names]
-    columns = ("", *(MEASURES[name].title for name in names))
+    rows = []
+    for name in ("cider_d", "bleu_4", "rouge_l", *TRUTH):
+        if name in fewer[MODEL] and name in fewer[PEOPLE]:
+            measure = MEASURES[name]
+            gap = measure.difference(fewer[MODEL][name], fewer[PEOPLE][name])
+            rows.append((measure.title, *(value_of(measure, counts, name) for counts in fewer.values()), str(gap)))
     note = "All against the same references: those of a clip without the one that people say here. Brackets are 95 % intervals over clips."
-    rows = [(author, *(f"{value:.3f}" if value is not None else "" for value in own)) for author, *own in rows]
-    return [Table("Beside people", columns, [*rows, ("the model minus people", *gaps)], note)]
+    return [Table("Beside people", ("", *fewer, f"{MODEL} minus {PEOPLE}"), rows, note)] if rows else []
 
 
 def diversity_table(diversity: Mapping[str, Mapping[str, float]], candidates: int) -> Table:
     """How varied captions are, beside as many of each clip by people."""
     names = [name for name in DIVERSITY if name in diversity[MODEL]]
     rows = [(DIVERSITY[name], *(one.get(name) for one in diversity.values())) for name in names]
-    return Table(
-        "Diversity", ("", *diversity), rows, f"Of {candidates} caption{'s' * (candidates > 1)} a clip; for people their first ones."
-    )
+    note = f"Captions of each clip: {candidates}; for people their first ones."
+    return Table("Diversity", ("", *diversity), rows, note)
 
 
 def examples(source: Any, said: Sequence[Sequence[Described]]) -> Wordings:
@@ -288,7 +289,8 @@ READING = Note(
         " reference has, ROUGE-L goes by the longest common sequence. Chance is what the caption of another clip gets: words that fit the"
         " data, not the sound. The ceiling is what one reference gets against the others; a model can pass it, since it is scored against"
         " all references and says what most of them say. 'Beside people' scores everybody against the same ones.",
-        "Where the data are SoundWorld's, captions are also held against the truth: event F1 by the sounds that are named, and the share"
-        " that the grammar of the data parses. Intervals are 95 % bootstrap intervals over clips.",
+        "Where the data are SoundWorld's, captions are also held against the truth: event F1 by the sounds that are named, and of what"
+        " is stated of sounds that are named rightly, their attributes and their order in time, the share that is true. A caption outside"
+        " the grammar of the data states nothing. Intervals are 95 % bootstrap intervals over clips.",
     ),
 )

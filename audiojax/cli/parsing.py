@@ -119,7 +119,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     return values
 
 
-CAPTIONER_OPTIONS = ("steps", "guidance", "sampler", "beams", "top_p")
+CAPTIONER_OPTIONS = ("steps", "guidance", "sampler", "beams", "top_p", "temperature")
 
 
 def add_captioner_options(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +129,8 @@ def add_captioner_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=number(0), metavar="W", help=f"weight of classifier-free guidance, 0 for none {own}")
     parser.add_argument("--sampler", metavar="NAME", help=f"of a diffusion captioner: renoise, ddim, ... {own}")
     parser.add_argument("--beams", type=whole_number(1), metavar="N", help=f"width of the beam of an autoregressive captioner {own}")
-    parser.add_argument("--top-p", type=number(0, 1), metavar="P", help=f"nucleus that an autoregressive captioner draws from {own}")
+    parser.add_argument("--top-p", type=number(0, 1), metavar="P", help=f"share that an autoregressive captioner draws from {own}")
+    parser.add_argument("--temperature", type=number(0), metavar="T", help=f"at which it draws, 0 for no drawing {own}")
 
 
 def captioner_options(args: argparse.Namespace) -> dict[str, Any]:
