@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from audiojax.api.captioning import Captioner
-from audiojax.api.clap_search import ClapFinder, is_public
+from audiojax.api.clap_search import ClapFinder
 from audiojax.api.coattention_search import CoAttentionFinder
 from audiojax.api.dac_captioning import DacCaptioner
 from audiojax.api.find import Finder
-from audiojax.api.opening import final_folder, open_tower_run
+from audiojax.api.opening import final_folder, is_public, open_tower_run
 from audiojax.api.runs import RunFinder
 from audiojax.api.search import Reranker, Searcher
 from audiojax.api.weights import load_pretrained
