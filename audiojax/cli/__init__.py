@@ -82,8 +82,9 @@ def _top_level(words: list[str]) -> int:
     commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
     examples = """audiojax demo
 audiojax search "a dog barks while rain falls" --audio ~/sounds --model runs/demo
+audiojax caption ~/sounds --model runs/dac --out captions.csv
 audiojax search -h            # options and examples of one command"""
-    parser = Parser("audiojax", "Finds sound by description: audio-language diffusion in JAX.", examples, commands=commands)
+    parser = Parser("audiojax", "Finds and describes sound: audio-language diffusion in JAX.", examples, commands=commands)
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.usage = "audiojax <command> [options]"
     args = parser.parse_args(words)

@@ -232,7 +232,7 @@ def test_mistakes_in_the_second_phase_show_before_the_first_is_trained(tmp_path)
     [
         ("data.source=radio", "'radio' is none of soundworld, memory, tfds"),
         ("data.source=tfds", "needs --config.data.dir"),
-        ("paper=dac2", "takes one of coattention, diffatr"),
+        ("paper=dac2", "takes one of coattention, dac, diffatr"),
         ("data.domain=moon", "domain 'moon'"),
         ("phases=('contrastiv',)", "'phases' names 'contrastiv'"),
         ("inference.query_block=0", "query_block' is 0"),
