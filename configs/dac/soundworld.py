@@ -3,7 +3,7 @@
 Paper: arXiv 2409.09401. Two phases: head (the token head learns to read clean latents), then diffusion. The rival is one phase.
 
   audiojax towers --only beats bert --workdir runs/towers
-  audiojax train --config configs/dac/soundworld.py --workdir runs/dac                 # mini, iterate
+  audiojax train --config configs/dac/soundworld.py --workdir runs/dac                 # mini
   audiojax train --config configs/dac/soundworld.py:base --workdir runs/dac_base       # base: --config.init.audio=... too
   audiojax train --config configs/dac/soundworld.py:base,rival --workdir runs/rival    # word by word, as many updates in all
 A run that goes on from another one, which had weaker captions for instance: --config.init.start=runs/weak --config.phases="('diffusion',)".
