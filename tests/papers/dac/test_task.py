@@ -57,7 +57,8 @@ def test_what_is_selected_by_is_scored(phase, words, batch):
         assert perfect["captions/cider_d"] > 3 > scores["captions/cider_d"]
 
 
-@pytest.mark.parametrize(("phase", "words"), [("diffusion", "debug"), pytest.param("autoregressive", RIVAL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("phase", "words"), [("diffusion", "debug"), ("autoregressive", RIVAL)])
 def test_eight_devices_give_the_loss_and_the_gradients_of_one(phase, words, batch):
     config = plain(words=words)
     task, variables = make_task(config, phase, vocab_size=VOCAB), variables_of(phase, words)
@@ -75,6 +76,7 @@ def test_eight_devices_give_the_loss_and_the_gradients_of_one(phase, words, batc
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_rival_writes_up_to_its_end(batch):
     config, variables = plain(words=RIVAL), variables_of("autoregressive", RIVAL)
     settings = make_settings(config, VOCAB)
