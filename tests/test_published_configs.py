@@ -113,7 +113,12 @@ def test_published_sizes_of_dac(argument, width, ends):
 
 
 @pytest.mark.parametrize(
-    ("argument", "phase", "parallel"), [("base", "diffusion", "pmap"), ("ladic", "diffusion", "mesh"), ("rival", "autoregressive", "pmap")]
+    ("argument", "phase", "parallel"),
+    [
+        ("base", "diffusion", "pmap"),
+        pytest.param("ladic", "diffusion", "mesh", marks=pytest.mark.slow),
+        pytest.param("rival", "autoregressive", "pmap", marks=pytest.mark.slow),
+    ],
 )
 def test_a_step_of_published_dac_lowers(argument, phase, parallel):
     """64 clips of 496 stored tokens over 8 devices; on the mesh over fsdp = 4 and tensor = 2."""

@@ -102,7 +102,7 @@ def test_padding_of_a_clip_has_no_say(settings, variables, stored):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("sampler", ["renoise", "ddim"])
+@pytest.mark.parametrize("sampler", ["renoise", pytest.param("ddim", marks=pytest.mark.slow)])
 def test_a_caption_depends_on_its_clip_and_its_key_alone(settings, variables, stored, sampler):
     """Check 12: the same again, in another order, and in a smaller batch."""
     options = {"sampler": sampler, "eta": 1.0}
@@ -115,6 +115,7 @@ def test_a_caption_depends_on_its_clip_and_its_key_alone(settings, variables, st
     assert not np.array_equal(other.tokens, whole.tokens)
 
 
+@pytest.mark.slow
 def test_several_captions_of_a_clip(settings, variables, stored):
     """Two keys a clip: the captions of the clip written with each."""
     keys = jax.random.split(jax.random.key(9), 2 * CLIPS)
@@ -132,6 +133,7 @@ def test_one_program_for_each_size(settings, variables, stored):
     assert inference._write._cache_size() == before + 1
 
 
+@pytest.mark.slow
 def test_live_towers_and_stored_tokens_write_the_same(settings, variables):
     batch = clip_batch()
     sound = inference.hear(settings, variables["params"], batch)

@@ -129,6 +129,7 @@ def test_cross_entropy_reaches_the_diffuser_through_the_frozen_bert(variables, b
         assert all(np.any(np.asarray(x) != 0) for x in jax.tree.leaves(part))
 
 
+@pytest.mark.slow
 def test_masked_tokens_of_a_clip_get_no_gradient(settings, variables, batch, sound):
     """Check 8."""
 

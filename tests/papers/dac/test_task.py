@@ -1,5 +1,7 @@
 """DAC as tasks: what is scored, layouts, the rival, bad config, and captions learned by heart (note, checks 11 and 12)."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
@@ -55,7 +57,8 @@ def test_what_is_selected_by_is_scored(phase, words, batch):
         assert perfect["captions/cider_d"] > 3 > scores["captions/cider_d"]
 
 
-@pytest.mark.parametrize(("phase", "words"), [("diffusion", "debug"), pytest.param("autoregressive", RIVAL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("phase", "words"), [("diffusion", "debug"), ("autoregressive", RIVAL)])
 def test_eight_devices_give_the_loss_and_the_gradients_of_one(phase, words, batch):
     config = plain(words=words)
     task, variables = make_task(config, phase, vocab_size=VOCAB), variables_of(phase, words)
@@ -73,6 +76,7 @@ def test_eight_devices_give_the_loss_and_the_gradients_of_one(phase, words, batc
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_rival_writes_up_to_its_end(batch):
     config, variables = plain(words=RIVAL), variables_of("autoregressive", RIVAL)
     settings = make_settings(config, VOCAB)
@@ -140,32 +144,34 @@ def test_what_cannot_be_built_is_named(override, message):
 
 @pytest.mark.slow
 def test_captions_of_eight_clips_are_learned_by_heart(batch):
-    """Checks 11 and 12: one caption a clip comes back; with two for clip 0, seeds decide which."""
-    config = plain("noise.steps=1000", "inference.diffusion.steps=20")
+    """Checks 11 and 12: the caption of a clip comes back for every seed; where a sound has two, the seed decides."""
+    config = plain("noise.steps=1000", "inference.diffusion.steps=20", "inference.diffusion.guidance=0.0")
     task, settings = make_task(config, "diffusion", vocab_size=VOCAB), make_settings(config, VOCAB)
     params = jax.jit(task.init)(jax.random.key(0), {})["params"]
-    captions = dict(batch, text_ids=batch["text_ids"].copy(), audio_values=batch["audio_values"].copy())
+    captions = dict(batch, audio_values=batch["audio_values"].copy())
     captions["audio_values"][1] = captions["audio_values"][0]  # one sound, two captions
+    many = {name: np.repeat(x, 8, axis=0) for name, x in captions.items()}
     state = measure(settings, params, [captions])
     trainable, frozen = split_params(params, config["diffusion"]["trainable"])
-    optimizer = optax.adam(optax.cosine_decay_schedule(4e-3, 3_000))
+    optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, 2_000))
 
     @jax.jit
     def step(trainable, moments, key):
-        gradient = jax.grad(lambda x: task.loss(merge_params(x, frozen), state, captions, key)[0])(trainable)
+        gradient = jax.grad(lambda x: task.loss(merge_params(x, frozen), state, many, key)[0])(trainable)
         updates, moments = optimizer.update(gradient, moments)
         return optax.apply_updates(trainable, updates), moments
 
     moments = optimizer.init(trainable)
-    for i in range(3_000):
+    for i in range(2_000):
         trainable, moments = step(trainable, moments, jax.random.fold_in(jax.random.key(1), i))
     params = merge_params(trainable, frozen)
-    wanted = chosen(*(np.asarray(x) for x in (captions["text_ids"], captions["text_mask"] & (captions["text_ids"] > 4))))
-    seen, right = set(), []
-    for seed in range(8):
-        found = write(settings, params, state, captions, jax.random.split(jax.random.key(seed), CLIPS), settings.options)
-        texts = chosen(np.asarray(found.tokens), np.asarray(found.words))
-        right += [ours == theirs for ours, theirs in zip(texts[2:], wanted[2:], strict=True)]
-        seen |= {tuple(texts[0]), tuple(texts[1])}
-    assert np.mean(right) > 0.95
-    assert {tuple(wanted[0]), tuple(wanted[1])} <= seen
+
+    def texts(clips, keys, options):
+        found = write(settings, params, state, {name: x[clips] for name, x in captions.items()}, keys, options)
+        return chosen(np.asarray(found.tokens), np.asarray(found.words))
+
+    wanted = chosen(captions["text_ids"], captions["text_mask"] & (captions["text_ids"] > 4))
+    for seed in range(4):
+        assert texts(slice(2, None), jax.random.split(jax.random.key(seed), CLIPS - 2), settings.options) == wanted[2:]
+    drawn = texts(slice(1), jax.random.split(jax.random.key(5), 64), dataclasses.replace(settings.options, sampler="ddim", eta=1.0))
+    assert all(drawn.count(caption) > 2 for caption in wanted[:2])
