@@ -115,7 +115,7 @@ def test_published_sizes_of_dac(argument, width, ends):
 @pytest.mark.parametrize(
     ("argument", "phase", "parallel"),
     [
-        ("base", "diffusion", "pmap"),
+        pytest.param("base", "diffusion", "pmap", marks=pytest.mark.slow),
         pytest.param("ladic", "diffusion", "mesh", marks=pytest.mark.slow),
         pytest.param("rival", "autoregressive", "pmap", marks=pytest.mark.slow),
     ],
