@@ -101,9 +101,9 @@ def test_options_that_the_config_does_not_take(run):
     captioner = audiojax.load_captioner(run)
     assert captioner.defaults.keys() == {"sampler", "steps", "guidance", "eta", "time_offset"}
     for wrong, message in (
-        ({"steps": 41}, "inference.diffusion.steps' is 41; it takes 1 to 40"),
+        ({"steps": 41}, "inference.diffusion.steps' is 41: 41 sampling steps do not fit 40 noise levels"),
         ({"sampler": "euler"}, "it takes one of renoise, ddim"),
-        ({"beams": 3}, "beams: .* does not take it; it takes sampler, steps, guidance"),
+        ({"beams": 3}, "beams: .* does not take it; it takes eta, guidance, sampler, steps"),
     ):
         with pytest.raises(UsageError, match=message):
             captioner.options(**wrong)
