@@ -1,7 +1,7 @@
 """Detection: which classes sound when. What BEATs learns, and the audio half of CLAP before it meets captions.
 
 A label for every 0.16 s says far more than one for the whole clip: small transformers learn from one pass over the data what labels of
-clips do not teach them in many. LAION's HTSAT too was trained on AudioSet's tags before CLAP (arXiv 2211.06687, section 3.1).
+clips do not teach them in two. The published HTSAT too was trained on AudioSet's tags before CLAP (arXiv 2211.06687).
 """
 
 from collections.abc import Callable, Mapping

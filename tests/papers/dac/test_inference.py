@@ -11,26 +11,14 @@ from audiojax.papers.dac import inference
 from audiojax.papers.dac.captions import sentences
 from audiojax.papers.dac.inference import guided_network, read, sample_latents, write
 from audiojax.papers.dac.model import Sound
-from audiojax.papers.dac.settings import Sampling, make_settings
+from audiojax.papers.dac.settings import Sampling
 from audiojax.papers.dac.task import make_task
 from audiojax.schedule import make_schedule
 from audiojax.text.tokenizer import Tokenizer
 from tests.encoders.filling import fill
-from tests.papers.dac.small import CLIPS, TOKENS, VOCAB, clip_batch, plain, shrink
+from tests.papers.dac.small import CLIPS, TOKENS, VOCAB, clip_batch, plain
 
 KEYS = jax.random.split(jax.random.key(7), CLIPS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_towers():
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def settings(small_towers):
-    return make_settings(plain(), VOCAB)
 
 
 @pytest.fixture(scope="module")

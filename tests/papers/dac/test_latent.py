@@ -10,22 +10,9 @@ from hypothesis import strategies as st
 
 from audiojax.papers.dac.latent import caption_latents, encode, measure, word_mask
 from audiojax.papers.dac.loss import head_loss
-from audiojax.papers.dac.settings import make_settings
 from audiojax.papers.dac.task import make_task
 from tests.encoders.filling import fill
-from tests.papers.dac.small import CLIPS, VOCAB, clip_batch, plain, shrink
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_towers():
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def settings(small_towers):
-    return make_settings(plain(), VOCAB)
+from tests.papers.dac.small import CLIPS, VOCAB, clip_batch, plain
 
 
 @pytest.fixture(scope="module")

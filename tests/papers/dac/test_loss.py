@@ -13,19 +13,7 @@ from audiojax.papers.dac.task import make_task
 from audiojax.partition import split_params
 from audiojax.schedule import make_schedule
 from tests.encoders.filling import fill
-from tests.papers.dac.small import CLIPS, VOCAB, clip_batch, plain, shrink
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_towers():
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def settings(small_towers):
-    return make_settings(plain(), VOCAB)
+from tests.papers.dac.small import CLIPS, VOCAB, clip_batch, plain
 
 
 @pytest.fixture(scope="module")

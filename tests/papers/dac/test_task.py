@@ -14,16 +14,9 @@ from audiojax.papers.dac.latent import measure
 from audiojax.papers.dac.task import PAPER, check
 from audiojax.partition import merge_params, split_params, unmatched_rules
 from tests.encoders.filling import fill
-from tests.papers.dac.small import CLIPS, TOKENS, VOCAB, clip_batch, plain, shrink
+from tests.papers.dac.small import CLIPS, TOKENS, VOCAB, clip_batch, plain
 
 RIVAL = "debug,rival"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_towers():
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        yield
 
 
 @pytest.fixture(scope="module")
