@@ -5,6 +5,8 @@
     finder.search("rain on a roof", k=5)
     captioner = audiojax.load("runs/dac")
     captioner.caption(["a.wav", "b.flac"])
+    maker = audiojax.load("cvssp/audioldm-s-full-v2")
+    maker.generate("rain on a roof", seconds=10, seed=0)[0].save("rain.wav")
 
 `import audiojax` touches no device, no network and no flag; the work behind these names is imported on first use.
 """
@@ -17,12 +19,15 @@ __version__ = _version("audiojax")
 
 _API = (
     "Index",
+    "bridge_files",
     "demo",
     "evaluate",
     "export",
     "load",
+    "load_bridge",
     "load_captioner",
     "load_finder",
+    "load_maker",
     "load_pretrained",
     "load_reranker",
     "sweep",

@@ -6,8 +6,8 @@ from pathlib import Path
 from audiojax.errors import UsageError
 
 
-def write_whole(path: str | os.PathLike, text: str) -> Path:
-    """Writes UTF-8 text through a partial file beside it and returns the path, "~" expanded; its folder is made.
+def write_whole(path: str | os.PathLike, content: str | bytes) -> Path:
+    """Writes bytes, or text as UTF-8, through a partial file beside it and returns the path, "~" expanded; its folder is made.
 
     Raises:
       UsageError: the place cannot be written.
@@ -17,7 +17,7 @@ def write_whole(path: str | os.PathLike, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
             os.replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""The installed configs: they load, their sizes are the published ones, and a step at published size runs on 8 fake devices."""
+"""The installed configs: they load, their sizes are the published ones, and a step at published widths runs on 8 fake devices."""
+
+from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +9,10 @@ import numpy as np
 import pytest
 
 from audiojax.config import config_from_json, config_to_json, installed_configs, load_config, to_dict
+from audiojax.encoders import bert
+from audiojax.models import llama
 from audiojax.papers import PAPERS
-from audiojax.partition import split_params
+from audiojax.partition import flat_paths, split_params
 from audiojax.trainer.layout import make_layout, put_batch, shardings_of, wrap_step
 from audiojax.trainer.optim import make_optimizer
 from audiojax.trainer.settings import make_phase
@@ -19,10 +24,15 @@ ROBERTA_BASE = 124_645_632 - 768 * 769  # without the pooler
 BERT_BASE = 109_482_240 - 768 * 769  # without the pooler
 AUDIO_HEAD = 2048 * 2048 + 2048 + 2048 * 1024 + 1024
 TEXT_HEAD = 768 * 2048 + 2048 + 2048 * 1024 + 1024
-TOWERS = [f"towers/soundworld:{name},base" for name in ("clap,field", "audiomae", "beats", "bert", "t5", "tagger")]
+TOWERS = [f"towers/soundworld:{name},base" for name in ("clap,field", "audiomae", "beats", "bert", "t5", "llama", "tagger")]
 DENOISER = 10 * 1024**2 + 7 * 1024 + 1
-DAC = ["dac/soundworld:base", "dac/soundworld:mini,rival", "dac/audiocaps:ladic", "dac/clotho:rival"]
+DAC = ["dac/soundworld:base", "dac/soundworld:mini,rival", "dac/audiocaps:ladic", "dac/audiocaps:rival"]
 COATTENTION = ["coattention/soundworld:base,dual", "coattention/soundworld:mini,stack", "coattention/audiocaps:single"]
+LINK = ["diffusion_link/soundworld:base,ridge", "diffusion_link/soundworld:mini,text_only", "diffusion_link/audiocaps:memory"]
+LINK += ["diffusion_link/soundworld:mini,decoder", "diffusion_link/audiocaps:decoder"]
+NAMES = [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative", *TOWERS, *COATTENTION, *DAC, *LINK]
+DEAR = {"coattention/clotho", "dac/clotho", "diffatr/clotho"}  # the networks of AudioCaps
+DEAR |= {"diffusion_link/audiocaps:decoder"}
 
 
 def task_of(config, phase, vocab_size=30_522):
@@ -43,32 +53,42 @@ def shapes(rows, samples, tokens):
     }
 
 
-@pytest.mark.parametrize(
-    "name", [*installed_configs(), "diffatr/soundworld:base", "diffatr/soundworld:mini,generative", *TOWERS, *COATTENTION, *DAC]
-)
+@cache
+def abstract_of(name, phase):
+    """Shapes of everything that a phase of a config starts from; nobody changes them."""
+    config = to_dict(load_config(name))
+    vocab_size = 50_265 if config["model"].get("text_preset") == "roberta-base" else 30_522
+    return jax.eval_shape(task_of(config, phase, vocab_size).init, jax.random.key(0), shapes(1, 64_000, 8))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_config_loads_and_keeps_its_values_as_json(name):
     config = load_config(name)
     assert to_dict(config_from_json(config_to_json(config))) == to_dict(config)
-    for phase in config.phases:
-        made = phase_of(to_dict(config), phase)
-        params = jax.eval_shape(task_of(to_dict(config), phase).init, jax.random.key(0), shapes(1, 64_000, 8))
-        make_optimizer(made.groups, params["params"], made.steps)
+    PAPERS[config.paper].check(to_dict(config))
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in DEAR else ()) for name in NAMES])
+def test_the_groups_of_every_config_are_those_of_its_parameters(name):
+    config = to_dict(load_config(name))
+    for phase in config["phases"]:
+        made = phase_of(config, phase)
+        make_optimizer(made.groups, abstract_of(name, phase)["params"], made.steps)
 
 
 @pytest.mark.parametrize(("name", "audio"), [("diffatr/audiocaps", "cnn14"), ("diffatr/clotho:resnet38", "resnet38")])
 def test_published_sizes(name, audio):
-    config = to_dict(load_config(name))
-    task = task_of(config, "hybrid")
-    params = jax.eval_shape(task.init, jax.random.key(0), shapes(1, 320_000, 48))["params"]
+    params = abstract_of(name, "hybrid")["params"]
     count = {key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in params.items()}
     assert count == {"dual": TRUNKS[audio] + BERT_BASE + AUDIO_HEAD + TEXT_HEAD, "denoiser_t2a": DENOISER, "denoiser_a2t": DENOISER}
 
 
-@pytest.mark.parametrize(("argument", "units"), [("single", 1), ("iterate", 1), ("stack", 2)])
-def test_published_sizes_of_co_attention(argument, units):
+@pytest.mark.parametrize(
+    ("name", "units"), [("coattention/audiocaps:single", 1), ("coattention/audiocaps", 1), ("coattention/audiocaps:stack", 2)]
+)
+def test_published_sizes_of_co_attention(name, units):
     """Note, checks 5 and 6: one unit has 32 D^2 + 38 D parameters, and iterating adds none."""
-    config = to_dict(load_config(f"coattention/clotho:{argument}"))
-    params = jax.eval_shape(task_of(config, "pairs", 50_265).init, jax.random.key(0), {})["params"]
+    params = abstract_of(name, "pairs")["params"]
     count = {key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in params.items()}
     heads = 2 * (768 * 512 + 512) + 2 * 512 * 512
     assert count["dual"] == heads
@@ -84,7 +104,7 @@ def test_a_step_of_published_co_attention_lowers_under_pmap():
     rows = {"waveform": jax.ShapeDtypeStruct((8, 4, 3, 480_000), jnp.float32), "windows": jax.ShapeDtypeStruct((8, 4, 3), jnp.bool_)}
     rows |= {"text_ids": jax.ShapeDtypeStruct((8, 4, 64), jnp.int32), "text_mask": jax.ShapeDtypeStruct((8, 4, 64), jnp.bool_)}
     rows |= {"clip_index": jax.ShapeDtypeStruct((8, 4), jnp.int32)}
-    abstract = jax.eval_shape(task.init, jax.random.key(0), {})
+    abstract = abstract_of("coattention/clotho", "pairs")
     trainable, frozen = split_params(abstract["params"], phase.trainable)
     assert set(frozen) == {"dual"}
     optimizer = make_optimizer(phase.groups, trainable, phase.steps)
@@ -95,10 +115,10 @@ def test_a_step_of_published_co_attention_lowers_under_pmap():
     assert metrics["loss"].shape == ()
 
 
-@pytest.mark.parametrize(("argument", "width", "ends"), [("base", 768, 3 * 768**2 + 2 * 768), ("ladic", 1536, 0)])
-def test_published_sizes_of_dac(argument, width, ends):
+@pytest.mark.parametrize(("name", "width", "ends"), [("dac/audiocaps", 768, 3 * 768**2 + 2 * 768), ("dac/audiocaps:ladic", 1536, 0)])
+def test_published_sizes_of_dac(name, width, ends):
     """Note: about 312 M parameters in LaDiC's layers, about 113 M in those of the lightweight denoiser."""
-    params = jax.eval_shape(task_of(to_dict(load_config(f"dac/audiocaps:{argument}")), "diffusion").init, jax.random.key(0), {})["params"]
+    params = abstract_of(name, "diffusion")["params"]
     count = {
         key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in (params | params["towers"] | params["diffuser"]).items()
     }
@@ -113,16 +133,17 @@ def test_published_sizes_of_dac(argument, width, ends):
 
 
 @pytest.mark.parametrize(
-    ("argument", "phase", "parallel"),
+    ("name", "phase", "parallel"),
     [
-        pytest.param("base", "diffusion", "pmap", marks=pytest.mark.slow),
-        pytest.param("ladic", "diffusion", "mesh", marks=pytest.mark.slow),
-        pytest.param("rival", "autoregressive", "pmap", marks=pytest.mark.slow),
+        ("dac/audiocaps", "diffusion", "pmap"),
+        ("dac/audiocaps:ladic", "diffusion", "mesh"),
+        ("dac/audiocaps:rival", "autoregressive", "pmap"),
     ],
 )
-def test_a_step_of_published_dac_lowers(argument, phase, parallel):
+@pytest.mark.slow
+def test_a_step_of_published_dac_lowers(name, phase, parallel):
     """64 clips of 496 stored tokens over 8 devices; on the mesh over fsdp = 4 and tensor = 2."""
-    config = to_dict(load_config(f"dac/audiocaps:{argument}"))
+    config, abstract = to_dict(load_config(name)), abstract_of(name, phase)
     task, phase = task_of(config, phase), phase_of(config, phase)
     lead = (8, 8) if parallel == "pmap" else (64,)
     batch = {
@@ -130,7 +151,6 @@ def test_a_step_of_published_dac_lowers(argument, phase, parallel):
         "audio_mask": jax.ShapeDtypeStruct((*lead, 496), jnp.bool_),
     }
     batch |= {"text_ids": jax.ShapeDtypeStruct((*lead, 32), jnp.int32), "text_mask": jax.ShapeDtypeStruct((*lead, 32), jnp.bool_)}
-    abstract = jax.eval_shape(task.init, jax.random.key(0), {})
     trainable, frozen = split_params(abstract["params"], phase.trainable)
     assert set(frozen) == {"towers"}
     optimizer, layout = make_optimizer(phase.groups, trainable, phase.steps), make_layout(parallel, (1, 4, 2))
@@ -141,9 +161,52 @@ def test_a_step_of_published_dac_lowers(argument, phase, parallel):
     assert metrics["loss"].shape == ()
 
 
+@pytest.mark.parametrize("parallel", ["pmap", pytest.param("mesh", marks=pytest.mark.slow)])
+def test_a_step_of_the_published_bridge_lowers(parallel):
+    """256 stored pairs over 8 devices; on the mesh over fsdp = 4 and tensor = 2."""
+    config = to_dict(load_config("diffusion_link/audiocaps"))
+    task, phase, layout = task_of(config, "link", 50_265), phase_of(config, "link"), make_layout(parallel, (1, 4, 2))
+    lead = (8, 32) if parallel == "pmap" else (256,)
+    batch = {f"{side}_embedding": jax.ShapeDtypeStruct((*lead, 512), jnp.float32) for side in ("audio", "text")}
+    abstract = jax.eval_shape(task.init, jax.random.key(0), {})
+    trainable, frozen = split_params(abstract["params"], phase.trainable)
+    assert sum(leaf.size for leaf in jax.tree.leaves(trainable)) == 20_212_224
+    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
+    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), trainable, abstract["model_state"], jax.random.key(0))
+    shardings = [shardings_of(layout, tree, abstract["params"], task.partition_rules) for tree in (state, frozen)]
+    after, metrics = wrap_step(layout, make_train_step(task, optimizer), *shardings).lower(state, frozen, batch).out_info
+    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
+    assert metrics["loss"].shape == ()
+
+
 @pytest.mark.slow
-def test_a_step_at_published_size_on_eight_devices():
-    """On clips of 1.2 s; parameters, moments and gradients are split over fsdp = 4 and tensor = 2."""
+def test_a_step_of_the_published_decoder_lowers(monkeypatch):
+    """Two of the 32 layers, 32 captions over fsdp = 4 and tensor = 2: adapters and head in float32 beside a base in bfloat16."""
+    monkeypatch.setitem(llama.PRESETS, "llama-2-7b", replace(llama.PRESETS["llama-2-7b"], layers=2))
+    config = to_dict(load_config("diffusion_link/audiocaps:decoder"))
+    task, phase, layout = task_of(config, "decoder", 50_265), phase_of(config, "decoder"), make_layout("mesh", config["mesh"])
+    batch = {f"sentence_{name}": jax.ShapeDtypeStruct((32, 64), kind) for name, kind in (("ids", jnp.int32), ("mask", bool))}
+    batch |= {"sentence_scored": batch["sentence_mask"], "text_embedding": jax.ShapeDtypeStruct((32, 512), jnp.float32)}
+    abstract = jax.eval_shape(task.init, jax.random.key(0), {})
+    trainable, frozen = split_params(abstract["params"], phase.trainable)
+    count = {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in trainable.items()}
+    assert count == {"adapter": 2 * 4_194_304 // 32, "head": 512 * 2_048 + 2_048 + 2_048 * 40_960 + 40_960}
+    assert {leaf.dtype for leaf in jax.tree.leaves(trainable)} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(frozen["llama"])} == {jnp.dtype("bfloat16")}
+    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
+    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), trainable, abstract["model_state"], jax.random.key(0))
+    shardings = [shardings_of(layout, tree, abstract["params"], task.partition_rules) for tree in (state, frozen)]
+    kernels = {path: leaf for path, leaf in flat_paths(shardings[1]["llama"]).items() if path.endswith(("kernel", "embedding"))}
+    assert all(set(filter(None, where.spec)) == {"fsdp", "tensor"} for where in kernels.values())
+    after, metrics = wrap_step(layout, make_train_step(task, optimizer), *shardings).lower(state, frozen, batch).out_info
+    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
+    assert metrics["loss"].shape == ()
+
+
+@pytest.mark.slow
+def test_a_step_at_published_widths_on_eight_devices(monkeypatch):
+    """On clips of 1.2 s, with 2 of BERT's 12 layers; parameters, moments and gradients are split over fsdp = 4 and tensor = 2."""
+    monkeypatch.setitem(bert.PRESETS, "base", replace(bert.PRESETS["base"], layers=2))
     mesh = (1, 4, 2)
     config = to_dict(load_config("diffatr/audiocaps", [f"mesh={mesh}", "parallel=mesh", "model.dtype=float32"]))
     task, phase, layout = task_of(config, "hybrid"), phase_of(config, "hybrid"), make_layout("mesh", mesh)

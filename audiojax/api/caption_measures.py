@@ -69,7 +69,17 @@ TRUTH = {
     "order": Measure("true order", share),
     "parses": Measure("parses"),
 }
-MEASURES = AGREEMENT | TRUTH
+MODELLED = {  # by `caption_models`
+    "bertscore_p": Measure("BERTScore P"),
+    "bertscore_r": Measure("BERTScore R"),
+    "bertscore_f1": Measure("BERTScore F1"),
+    "fense": Measure("FENSE"),
+    "sbert": Measure("Sentence-BERT similarity"),
+    "fluency_errors": Measure("fluency errors (lower is better)"),
+    "clap": Measure("CLAP score (with the sound)", percent=False),
+    "judge": Measure("judge"),
+}
+MEASURES = AGREEMENT | TRUTH | MODELLED
 DIVERSITY = {  # titles
     "vocabulary": "words",
     "distinct_1": "Distinct-1",
@@ -82,7 +92,7 @@ DIVERSITY = {  # titles
 
 
 def count(texts: Sequence[str], references: Sequence[Sequence[str]], scenes: Sequence[Scene] | None = None) -> dict[str, np.ndarray]:
-    """What `MEASURES` are made of, measure -> [k, clips], of one caption a clip; those of the truth where there are scenes.
+    """What AGREEMENT is made of, measure -> [k, clips], of one caption a clip; where there are scenes also TRUTH.
 
     A measure that nothing was counted for is left out.
     """

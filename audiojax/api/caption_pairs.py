@@ -35,12 +35,14 @@ class Pairs:
       ids: of the references.
       candidates: the system's captions of each clip, the one to be scored first; an empty one is "".
       references: people's captions of each clip, none empty.
+      names: what the tables call the sound file of each clip, the likeliest first.
       faults: all that was left out, or is empty.
     """
 
     ids: Sequence[str]
     candidates: Sequence[Sequence[str]]
     references: Sequence[Sequence[str]]
+    names: Sequence[Sequence[str]]
     faults: Sequence[Fault]
 
     def summary(self) -> str:
@@ -87,7 +89,32 @@ def read_pairs(captions: str | os.PathLike, references: str | os.PathLike) -> Pa
     ids = [name for name in texts if name in candidates]
     if not ids:
         raise UsageError(f"{shown(said_path)} and {shown(wanted_path)} have no clip in common: {_first(said)} here, {_first(wanted)} there")
-    return Pairs(tuple(ids), tuple(candidates[name] for name in ids), tuple(texts[name] for name in ids), tuple(faults))
+    called = _called([(row.id, row) for row, _ in wanted.rows] + [(names.find(row.id), row) for row, _ in said.rows])
+    parts = ([table[name] for name in ids] for table in (candidates, texts, called))
+    return Pairs(tuple(ids), *map(tuple, parts), tuple(faults))
+
+
+def read_captions(path: str | os.PathLike) -> list[tuple[str, Sequence[str], str]]:
+    """(id, what the table calls the sound file, first caption that is not empty) of each clip of one table that has a caption.
+
+    Raises:
+      UsageError: the file cannot be read, or has no such columns.
+    """
+    path = Path(path).expanduser()
+    text = _text(path)
+    rows = [row for row, _ in _read(path, text, _owner(path, text)).rows]
+    names, captions = _called([(row.id, row) for row in rows]), {}
+    for row in rows:
+        captions[row.id] = captions.get(row.id) or _captions(row)[0]
+    return [(name, names[name], caption) for name, caption in captions.items() if caption]
+
+
+def _called(rows: Sequence[tuple[str | None, Row]]) -> dict[str | None, tuple[str, ...]]:
+    """Clip -> the names that its rows have for its sound file, each once."""
+    found: dict[str | None, dict[str, None]] = {}
+    for clip, row in rows:
+        found.setdefault(clip, {}).update(dict.fromkeys(row.names))
+    return {clip: tuple(names) for clip, names in found.items()}
 
 
 def _candidates(rows: Sequence[tuple[Row, str]], names: "_Names", texts: dict[str, list[str]], faults: list[Fault]) -> dict[str, list[str]]:

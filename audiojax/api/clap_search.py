@@ -14,6 +14,7 @@ from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.text.normalise import clean_query
 from audiojax.towers.clap import ClapTower, window_features
+from audiojax.towers.clap_features import ClapFrontEnd
 from audiojax.trainer.layout import make_layout
 
 
@@ -37,8 +38,7 @@ class ClapFinder(Searcher):
     @property
     def model_id(self) -> str:
         """Hash of the weight file and of how it is used."""
-        facts = (self.tower.digest, repr(self.tower.front_end), jnp.dtype(self.tower.module.dtype).name)
-        return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+        return clap_model_id(self.tower.digest, self.tower.front_end, self.tower.module.dtype)
 
     def embed_text(self, texts: Sequence[str]) -> Float[np.ndarray, "t d"]:
         """Unit vectors of texts. UsageError for an empty text."""
@@ -50,3 +50,9 @@ class ClapFinder(Searcher):
         """Unit vectors of windows; rows go over all devices."""
         padded = np.pad(waveforms, ((0, -len(waveforms) % self.devices), (0, 0)))
         return np.asarray(self._encode(jax.device_put(padded, self._layout.batch_sharding)))[: len(waveforms)]
+
+
+def clap_model_id(digest: str, front_end: ClapFrontEnd, dtype: jnp.dtype) -> str:
+    """What an index calls a CLAP: a hash of what its embeddings depend on."""
+    facts = (digest, repr(front_end), jnp.dtype(dtype).name)
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()

@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 
 from audiojax.api.caption_measures import MEASURES, Counts
+from audiojax.api.evaluate_bridging import TITLES as GAPS
 from audiojax.api.retrieval import TITLES
 from audiojax.metrics.bootstrap import Interval, difference_interval, mean_interval
 from audiojax.metrics.retrieval import Ranks
 from audiojax.report.sections import Table
 
 SCORES = {"cosine": "_cosine", "re-ranked": ""}  # suffix of the names in `Evaluation.ranks`
-RANKED = ("R@1", "mAP@10")
+RANKED = ("R@1", "R@5", "R@10", "mAP@10")
+PROBED = "probe/"  # beginning of the names of minimal pairs there
 DESCRIBED = ("cider_d", "bleu_4", "rouge_l", "event_f1", "attributes", "order", "parses")
 
 
 def compare_ranks(
     names: Sequence[str], domains: Sequence[str], ranks: Mapping[tuple[str, str], Sequence[Mapping[str, Ranks]]]
 ) -> tuple[list[Table], list[dict[str, Any]]]:
-    """A table per domain and direction: the cosine of each setting, its whole ranking, the difference, and both against the first setting.
+    """A table per domain and direction: the cosine of each setting, its whole ranking, the difference, and both against the first setting;
+    and one of the minimal pairs, where those were asked for.
 
     Args:
       ranks: (setting, domain) -> per seed, what `Evaluation.ranks` holds.
@@ -42,6 +45,20 @@ def compare_ranks(
             rows.append(row | _parts(cells))
         columns = ("setting", "scores", "measure", "value", f"minus {names[0]}" if len(names) > 1 else "", "minus cosine")
         tables.append(Table(f"{TITLES[direction]}, tested on {domain}", columns, lines))
+    for domain in domains:
+        lines = []
+        probes = [key for key in ranks[names[0], domain][0] if key.startswith(PROBED)]
+        for key, name in itertools.product(probes, names):
+            values, pairs = _values(ranks[name, domain], key, "R@1")
+            first, _ = _values(ranks[names[0], domain], key, "R@1")
+            against = None if name == names[0] else difference_interval(values, first, pairs)
+            cells = {"value": mean_interval(values, pairs), "against first": against}
+            kind = key.removeprefix(PROBED)
+            lines.append((kind, name, *map(_percent, cells.values())))
+            rows.append({"domain": domain, "direction": "probe", "setting": name, "scores": "re-ranked", "measure": kind} | _parts(cells))
+        if lines:
+            columns = ("minimal pairs", "setting", "right", f"minus {names[0]}" if len(names) > 1 else "")
+            tables.append(Table(f"Minimal pairs, tested on {domain}", columns, lines))
     return tables, rows
 
 
@@ -71,6 +88,39 @@ def compare_counts(
     return tables, rows
 
 
+def compare_gaps(
+    names: Sequence[str], domains: Sequence[str], gaps: Mapping[tuple[str, str], Sequence[Mapping[str, np.ndarray]]]
+) -> tuple[list[Table], list[dict[str, Any]]]:
+    """A table per domain: every measure of the gap for each setting, and its difference from the first setting.
+
+    Args:
+      gaps: (setting, domain) -> per seed, what `Evaluation.gaps` holds. A measure of a whole split has no interval.
+    """
+    tables, rows = [], []
+    for domain in domains:
+        lines = []
+        for measure, name in itertools.product(GAPS, names):
+            if any(measure not in one for setting in (name, names[0]) for one in gaps[setting, domain]):
+                continue
+            found, first = (np.stack([one[measure] for one in gaps[setting, domain]]) for setting in (name, names[0]))
+            shown, numbers = _gap_cells(found, None if name == names[0] else first)
+            lines.append((GAPS[measure], name, *shown))
+            rows.append({"domain": domain, "setting": name, "measure": measure} | numbers)
+        columns = ("measure", "setting", "value", f"minus {names[0]}" if len(names) > 1 else "")
+        tables.append(Table(f"Sounds and texts, tested on {domain}", columns, lines))
+    return tables, rows
+
+
+def _gap_cells(found: np.ndarray, first: np.ndarray | None) -> tuple[list[str], dict[str, Any]]:
+    """(cells, numbers for a file) of a measure and its difference from the first setting: [seeds, clips], or [seeds] of whole splits."""
+    if found.ndim > 1:
+        cells = {"value": mean_interval(found), "against first": None if first is None else difference_interval(found, first)}
+        return [_plain(cell) for cell in cells.values()], _parts(cells)
+    values = {"value": found.mean(), "against first": None if first is None else found.mean() - first.mean()}
+    numbers = {f"{column} estimate": "" if value is None else float(value) for column, value in values.items()}
+    return ["" if value is None else f"{value:.3f}" for value in values.values()], numbers
+
+
 def _stacked(found: Sequence[Counts], measure: str) -> np.ndarray | None:
     """[k, seeds, clips], None where a seed has not counted it."""
     if any(measure not in one for one in found):
@@ -93,7 +143,8 @@ def _plain(interval: Interval | None) -> str:
 
 def _values(found: Sequence[Mapping[str, Ranks]], key: str, measure: str) -> tuple[np.ndarray, np.ndarray]:
     """([seeds, queries] values, clip of each query)."""
-    per_seed = [one[key].hits(1) if measure == "R@1" else one[key].average_precision for one in found]
+    at = measure.removeprefix("R@")
+    per_seed = [one[key].hits(int(at)) if at != measure else one[key].average_precision for one in found]
     return np.stack(per_seed), found[0][key].clip
 
 

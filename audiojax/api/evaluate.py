@@ -1,10 +1,13 @@
 """Scores of a finished model on a split, as tables, JSON and an HTML report; what is measured depends on what the model does."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from audiojax.api.bridging import Bridge
+from audiojax.api.caption_models import CaptionModel
 from audiojax.api.captioning import Captioner
+from audiojax.api.evaluate_bridging import evaluate_bridge
 from audiojax.api.evaluate_describing import evaluate_captioner
 from audiojax.api.evaluate_finding import evaluate_finder
 from audiojax.api.evaluation import Evaluation, open_tested
@@ -25,6 +28,7 @@ def evaluate(
     probes: bool = False,
     candidates: int = 1,
     batch_size: int | None = None,
+    models: Sequence[CaptionModel] = (),
     options: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -39,6 +43,7 @@ def evaluate(
       probes: also ask for the minimal pairs of SoundWorld; of systems that find.
       candidates: captions of each clip, for diversity; of systems that describe. The first one is scored.
       batch_size: clips described at a time.
+      models: measures of captions that need a model, opened; see `audiojax.api.caption_models`.
       options: how a system that describes writes, see `Captioner.defaults`.
 
     Raises:
@@ -54,11 +59,16 @@ def evaluate(
         model.require_candidates(candidates, chosen)
         others = {name: value for name, value in chosen.items() if value != model.defaults[name]}
         tested = open_tested(workdir, model.config["data"], split, chosen=others, **where)
-        return evaluate_captioner(model, tested, chosen, candidates=candidates, batch_size=batch_size, progress=progress)
+        written = {"candidates": candidates, "batch_size": batch_size}
+        return evaluate_captioner(model, tested, chosen, models=models, **written, progress=progress)
+    if isinstance(model, RunFinder | Bridge) and (candidates != 1 or options or batch_size or models):
+        raise UsageError("--candidates, --batch-size, and how captions are written and measured are for systems that describe")
+    if isinstance(model, Bridge):
+        if probes:
+            raise UsageError("--probes is for systems that find, and this one bridges")
+        return evaluate_bridge(model, open_tested(workdir, model.config["data"], split, **where))
     if isinstance(model, RunFinder):
-        if candidates != 1 or options or batch_size:
-            raise UsageError("--candidates, --batch-size and how captions are written are for systems that describe, and this one finds")
         return evaluate_finder(model, open_tested(workdir, model.config["data"], split, **where), probes=probes, progress=progress)
     raise UsageError(
-        f"{shown(workdir)}: is no run of a system that finds or describes, which this measures; `audiojax towers` measures towers"
+        f"{shown(workdir)}: is no run of a system that finds, describes or bridges, which this measures; `audiojax towers` measures towers"
     )

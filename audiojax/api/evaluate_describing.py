@@ -7,14 +7,15 @@ reference of a clip scored against the others.
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from audiojax.api.caption_measures import AGREEMENT, DIVERSITY, MEASURES, TRUTH, Counts, Measure, count, values
+from audiojax.api.caption_measures import AGREEMENT, DIVERSITY, MEASURES, MODELLED, TRUTH, Counts, Measure, count, values
+from audiojax.api.caption_models import CaptionModel, Said, measure_all
 from audiojax.api.captioning import Captioner, Described, Row, describe_rows, row_seed, sound_digest
 from audiojax.api.data import open_split
 from audiojax.api.evaluation import Evaluation, Tested, metric_card, save_arrays, training_curves
@@ -59,6 +60,7 @@ def evaluate_captioner(
     tested: Tested,
     options: Mapping[str, Any],
     *,
+    models: Sequence[CaptionModel] = (),
     candidates: int = 1,
     batch_size: int | None = None,
     progress: bool = True,
@@ -67,6 +69,8 @@ def evaluate_captioner(
 
     Args:
       options: all options of the captioner.
+      models: measures that need a model, opened. They also measure another clip's caption, which is chance, and one reference against
+        the others.
       candidates: captions of each clip; the first one is scored, all count for diversity.
     """
     clips = read_clips(tested.source)
@@ -76,6 +80,11 @@ def evaluate_captioner(
     authors = {MODEL: texts, **{name: captions for name, captions in silent.items() if captions}}
     counts = {name: count(captions, clips.references, clips.scenes) for name, captions in authors.items()}
     fewer = leave_one_out(authors, clips)
+    if models:
+        for name in (MODEL, OTHERS) if OTHERS in authors else (MODEL,):
+            counts[name] |= modelled(models, tested.source, Said(clips.ids, authors[name], clips.references), progress)
+        if fewer:
+            fewer[PEOPLE] |= modelled(models, tested.source, Said(clips.ids, *one_against_others(clips.references)), progress)
     diversity = {MODEL: diversity_scores([[one.text for one in own] for own in said])}
     diversity |= {PEOPLE: diversity_scores([own[:candidates] for own in clips.references])}
     scores = values(counts[MODEL]) | diversity[MODEL]
@@ -84,6 +93,7 @@ def evaluate_captioner(
         "fewer references": {name: values(one) for name, one in fewer.items()},
     }
     card = metric_card(captioner, tested, protocol(clips), clips.ids) | {"options": _words(options), "seed of the captions": SEED}
+    card |= {name: made for model in models for name, made in model.card.items()}
     tables: list[Section] = [
         *score_tables(counts, fewer),
         *author_tables(fewer),
@@ -186,17 +196,29 @@ def typical_of(tested: Tested, clips: int) -> list[str]:
     return [most_typical([text for i in chosen for text in captions_of(source, int(i))])] * clips
 
 
-def leave_one_out(authors: Mapping[str, Sequence[str]], clips: Clips) -> dict[str, Counts]:
-    """Everybody against all references but one a clip, which is what people say; {} where a clip has one reference alone.
-
-    Which one it is goes round from clip to clip.
-    """
+def leave_one_out(authors: Mapping[str, Sequence[str]], clips: Clips) -> dict[str, dict[str, np.ndarray]]:
+    """Counts of everybody against all references but one a clip, which is what people say; {} where a clip has one reference alone."""
     if min(map(len, clips.references)) < 2:
         return {}
-    out = [i % len(own) for i, own in enumerate(clips.references)]
-    people = [own[k] for own, k in zip(clips.references, out, strict=True)]
-    others = [[text for i, text in enumerate(own) if i != k] for own, k in zip(clips.references, out, strict=True)]
+    people, others = one_against_others(clips.references)
     return {name: count(texts, others, clips.scenes) for name, texts in {**authors, PEOPLE: people}.items()}
+
+
+def one_against_others(references: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """(one reference of each clip, the others); which one it is goes round from clip to clip."""
+    out = [i % len(own) for i, own in enumerate(references)]
+    people = [own[k] for own, k in zip(references, out, strict=True)]
+    return people, [[text for i, text in enumerate(own) if i != k] for own, k in zip(references, out, strict=True)]
+
+
+def modelled(models: Sequence[CaptionModel], source: Any, said: Said, progress: bool) -> dict[str, np.ndarray]:
+    """Measure -> [1, clips], by models that read the captions and may hear the clips of the split."""
+
+    def sounds() -> Iterator[tuple[np.ndarray, int]]:
+        for record in map(source.__getitem__, range(len(source))):
+            yield to_float(record["audio"]), record["sample_rate"]
+
+    return {name: found[None] for name, found in measure_all(models, replace(said, sounds=sounds), progress).items()}
 
 
 def protocol(clips: Clips) -> str:
@@ -212,7 +234,7 @@ def protocol(clips: Clips) -> str:
 def score_tables(counts: Mapping[str, Counts], fewer: Mapping[str, Counts]) -> list[MetricTable]:
     """The model's numbers with intervals, beside those of another clip's caption and of people."""
     tables = []
-    for title, measures in (("Agreement with people", AGREEMENT), ("Agreement with the scene", TRUTH)):
+    for title, measures in (("Agreement with people", AGREEMENT | MODELLED), ("Agreement with the scene", TRUTH)):
         own = {name: one for name, one in counts[MODEL].items() if name in measures}
         metrics = []
         for name, one in own.items():

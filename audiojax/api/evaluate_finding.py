@@ -42,10 +42,10 @@ def evaluate_finder(finder: RunFinder, tested: Tested, *, probes: bool = False, 
     card = metric_card(finder, tested, PROTOCOL, [source[i]["id"] for i in range(len(source))]) | found.card
     scores = dict(found.scores)
     tables: list[Section] = [score_table(name, found.ranks[name], limits) for name in TITLES]
+    pairs = probe_ranks(finder, tested.data, progress) if probes else {}
     if probes:
-        table, accuracies = probe_table(finder, tested.data, progress)
-        tables.append(table)
-        scores |= accuracies
+        tables.append(probe_table(pairs))
+        scores |= {name: float(one.hits(1).mean()) for name, one in pairs.items()}
     sections = [*tables, *found.tables, Card("Metric card", card)]
     curves = training_curves(tested.workdir, CHARTS)
     report = write_report(
@@ -54,29 +54,40 @@ def evaluate_finder(finder: RunFinder, tested: Tested, *, probes: bool = False, 
         subtitle=f"{len(source)} clips, {len(clip_index)} captions; trained on {tested.trained_name}, tested on {tested.tested_name}",
         sections=[*tables, top_lists(source, found), *found.tables, *curves, sections[-1], reading(found, probes)],
     )
-    save_ranks(tested.folder / "ranks.npz", found.ranks)
+    ranks = {**found.ranks, **pairs}
+    save_ranks(tested.folder / "ranks.npz", ranks)
     text = json.dumps({"scores": scores, **limits, **found.curves, "card": card}, indent=2)
     path = write_whole(tested.folder / "scores.json", text + "\n")
-    return Evaluation(scores, sections, report, path, ranks=found.ranks)
+    return Evaluation(scores, sections, report, path, ranks=ranks)
 
 
-def probe_table(finder: RunFinder, data: Mapping[str, Any], progress: bool) -> tuple[MetricTable, dict[str, float]]:
-    """Minimal pairs of SoundWorld: two clips that differ in one fact, and captions that say it; how often a caption prefers its own.
+def probe_ranks(finder: RunFinder, data: Mapping[str, Any], progress: bool) -> dict[str, Ranks]:
+    """Minimal pairs of SoundWorld: two clips that differ in one fact, and captions that say it; the rank of a caption's own among the two.
+
+    Returns:
+      "probe/order", "probe/count", "probe/binding" -> ranks, whose R@1 is the share of captions that prefer their own clip.
 
     Raises:
       UsageError: the data are not SoundWorld's.
     """
     if data["source"] == "tfds":
         raise UsageError("--probes: the minimal pairs are SoundWorld's, and this run's data are others")
-    metrics, scores = [], {}
+    found = {}
     for split in PROBES:
         predictions = finder.predictions(open_split(data, split, progress=progress))
-        kind, first = split.removeprefix("probe_"), {name: x[:, :1] if name.startswith("text") else x for name, x in predictions.items()}
+        first = {name: x[:, :1] if name.startswith("text") else x for name, x in predictions.items()}
         right = minimal_pairs(finder.matrix(first))
-        interval = mean_interval(right, np.arange(len(right)) // 2)
-        metrics.append(Metric(kind, interval.estimate, interval.low, interval.high, chance=0.5))
-        scores[f"probe/{kind}"] = interval.estimate
-    return MetricTable("Minimal pairs", metrics), scores
+        found[split.replace("_", "/", 1)] = Ranks(np.where(right, 0, 1), np.where(right, 1.0, 0.5), np.arange(len(right)) // 2)
+    return found
+
+
+def probe_table(pairs: Mapping[str, Ranks]) -> MetricTable:
+    """How often a caption prefers its own clip of a minimal pair."""
+    metrics = []
+    for name, ranks in pairs.items():
+        interval = mean_interval(ranks.hits(1), ranks.clip)
+        metrics.append(Metric(name.removeprefix("probe/"), interval.estimate, interval.low, interval.high, chance=0.5))
+    return MetricTable("Minimal pairs", metrics)
 
 
 def save_ranks(path: Path, ranks: Mapping[str, Ranks]) -> None:

@@ -27,8 +27,9 @@ class Evaluation:
       sections: tables and cards for the console and the report.
       report: the HTML page.
       json: the scores with their limits and the metric card.
-      ranks: of a system that finds: "t2a", "t2a_cosine", "a2t", "a2t_cosine" -> ranks per query.
+      ranks: of a system that finds: "t2a", "t2a_cosine", "a2t", "a2t_cosine", and "probe/order" and so on if asked -> ranks per query.
       counts: of a system that describes: measure -> [2, clips], whose sums have the measure as their ratio.
+      gaps: of a system that bridges: measure -> a number a clip, or one of the whole split.
     """
 
     scores: Mapping[str, float]
@@ -37,6 +38,7 @@ class Evaluation:
     json: Path
     ranks: Mapping[str, Ranks] = field(default_factory=dict)
     counts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    gaps: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

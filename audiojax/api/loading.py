@@ -1,14 +1,19 @@
-"""Opening a finished model, whatever it does: finds sounds, describes them, or encodes them."""
+"""Opening a finished model, whatever it does: finds sounds, describes or makes them, bridges their embeddings, or encodes them."""
 
 import os
-from pathlib import Path
+from typing import Any
 
+from audiojax.api.bridging import Bridge
 from audiojax.api.captioning import Captioner
 from audiojax.api.clap_search import ClapFinder
 from audiojax.api.coattention_search import CoAttentionFinder
 from audiojax.api.dac_captioning import DacCaptioner
 from audiojax.api.find import Finder
+from audiojax.api.link_captioning import LinkCaptioner
+from audiojax.api.maker_parts import is_maker, open_maker
+from audiojax.api.making import Maker
 from audiojax.api.opening import final_folder, is_public, open_tower_run
+from audiojax.api.outside import lasting_name, whole
 from audiojax.api.runs import RunFinder
 from audiojax.api.search import Reranker, Searcher
 from audiojax.api.weights import load_pretrained
@@ -18,11 +23,23 @@ from audiojax.towers.base import Tower
 from audiojax.towers.clap import ClapTower
 from audiojax.trainer.export import load_export
 
-OPENERS: dict[str, type[RunFinder] | type[Captioner]] = {"coattention": CoAttentionFinder, "dac": DacCaptioner, "diffatr": Finder}
+OPENERS: dict[str, type[RunFinder] | type[Captioner] | type[Bridge]] = {  # of papers, or of a paper's last phase
+    "coattention": CoAttentionFinder,
+    "dac": DacCaptioner,
+    "diffatr": Finder,
+    "diffusion_link/decoder": LinkCaptioner,
+    "diffusion_link/link": Bridge,
+}
 
 
-def load(path: str | os.PathLike) -> RunFinder | Captioner | Tower:
-    """The finished model of a run, an exported folder, or a public checkpoint: what searches, what describes, or a tower that encodes.
+def opener_of(config: Any) -> type[RunFinder] | type[Captioner] | type[Bridge] | None:
+    """The class of a run's model, None for a paper without one."""
+    return OPENERS.get(config.paper) or OPENERS.get(f"{config.paper}/{config.phases[-1]}")
+
+
+def load(path: str | os.PathLike) -> RunFinder | Captioner | Bridge | Maker | Tower:
+    """The finished model of a run, an exported folder, or a public checkpoint: it searches, describes, bridges, makes sounds, or is a tower
+    that encodes.
 
     Args:
       path: of the run or folder, or what `load_pretrained` takes.
@@ -31,12 +48,14 @@ def load(path: str | os.PathLike) -> RunFinder | Captioner | Tower:
       UsageError: there is no finished model at `path`, or it is of a kind that this audiojax does not know.
       AudiojaxError: its weights cannot be read.
     """
+    if is_maker(path):
+        return open_maker(path)
     if is_public(path):
         return load_pretrained(path)
     folder = final_folder(path)
-    model = load_export(folder)
-    if model.config.paper in OPENERS:
-        return OPENERS[model.config.paper](model, source=_source(path))
+    model = whole(load_export(folder), path)
+    if opener := opener_of(model.config):
+        return opener(model, source=lasting_name(path))
     if model.config.paper == "towers":
         return open_tower_run(folder)
     raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
@@ -50,7 +69,7 @@ def load_finder(path: str | os.PathLike) -> Searcher:
     """
     model = load(path)
     if isinstance(model, ClapTower):
-        return ClapFinder(model, source=_source(path))
+        return ClapFinder(model, source=lasting_name(path))
     if not isinstance(model, Searcher):
         raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not search; DiffATR, co-attention and CLAP do")
     return model
@@ -76,11 +95,35 @@ def load_captioner(path: str | os.PathLike) -> Captioner:
     """
     model = load(path)
     if not isinstance(model, Captioner):
-        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not describe sounds; DAC does")
+        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not describe sounds; DAC and Diffusion-Link do")
     return model
 
 
-def _source(path: str | os.PathLike) -> str:
-    """A model's path as others find it too: a hub name as it is, a folder from the root."""
-    here = Path(path).expanduser()
-    return os.path.abspath(here) if here.exists() else str(path)
+def load_bridge(path: str | os.PathLike) -> Bridge:
+    """The bridge of a Diffusion-Link run, whether or not a decoder stands behind it.
+
+    Raises:
+      UsageError: as `load`, or the model does not bridge.
+    """
+    if not is_public(path):
+        model = load_export(final_folder(path))
+        if model.config.paper == "diffusion_link":
+            return Bridge(model, source=lasting_name(path))
+    raise UsageError(f"{shown(path)}: holds a {type(load(path)).__name__}, which does not bridge embeddings; Diffusion-Link does")
+
+
+def load_maker(path: str | os.PathLike, **options: Any) -> Maker:
+    """What `load` gives, ready to make sounds.
+
+    Args:
+      options: of public weights: heads, dtype, tokenizer, ranker, progress; see `audiojax.api.maker_parts.open_maker`.
+
+    Raises:
+      UsageError: as `load`, or the model does not make sounds.
+    """
+    if is_maker(path):
+        return open_maker(path, **options)
+    model = load(path)
+    if not isinstance(model, Maker):
+        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not make sounds; a folder of AudioLDM does")
+    return model

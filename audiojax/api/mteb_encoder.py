@@ -18,11 +18,10 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.loading import load_finder
-from audiojax.api.search import EMBED_BATCH, Searcher
-from audiojax.audio.lengths import slide
+from audiojax.api.search import Searcher
+from audiojax.api.sound_vectors import sound_vectors, unit
 from audiojax.errors import UsageError
 from audiojax.text.normalise import clean_caption
-from audiojax.towers.waveforms import clips_at
 
 MODALITIES = {"text", "audio"}
 
@@ -99,21 +98,9 @@ class MtebEncoder:
 
     def audio_vectors(self, sounds: Iterable[Mapping[str, Any]]) -> Float[np.ndarray, "n d"]:
         """Unit vectors of sounds of any length and rate; a long one is the mean of its windows, side by side."""
-        windows, owners = [], []
-        for number, sound in enumerate(sounds):
-            samples = np.asarray(sound["array"], np.float32)
-            samples = samples.mean(axis=0) if samples.ndim == 2 else samples  # [channels, n]
-            clip = next(clips_at([samples], int(sound["sampling_rate"]), self.finder.sample_rate))
-            for _, window in slide([clip], self.finder.samples, self.finder.samples, short=self.finder.padding):
-                windows.append(window)
-                owners.append(number)
-        size = -(-EMBED_BATCH // self.finder.devices) * self.finder.devices
-        rows = np.zeros((-(-len(windows) // size) * size, self.finder.samples), np.float32)  # one shape, one compilation
-        rows[: len(windows)] = windows
-        vectors = np.concatenate([self.finder.embed_audio(rows[i : i + size]) for i in range(0, len(rows), size)])
-        sums = np.zeros((owners[-1] + 1, self.width), np.float32)
-        np.add.at(sums, owners, unit(vectors[: len(windows)]))
-        return unit(sums)
+        heard = ((np.asarray(sound["array"], np.float32), int(sound["sampling_rate"])) for sound in sounds)
+        mono = ((samples.mean(axis=0) if samples.ndim == 2 else samples, rate) for samples, rate in heard)  # of [channels, n]
+        return np.stack(list(sound_vectors(self.finder, mono)))
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Cosines of all pairs."""
@@ -137,8 +124,3 @@ UNSAID = (  # of a model's metadata: what is not known of a run
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """The rows of a batch as lists: sounds have different lengths."""
     return {key: [row[key] for row in rows] for key in rows[0]}
-
-
-def unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """The rows at length 1; zeros stay zeros."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

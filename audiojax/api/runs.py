@@ -59,6 +59,12 @@ class RunModel:
         padding = ((0, -len(rows) % self._layout.mesh.size), *((0, 0),) * (rows.ndim - 1))
         return jax.device_put(np.pad(rows, padding), self._layout.batch_sharding)
 
+    def predictions(self, source: Any, batch_size: int = 64) -> dict[str, np.ndarray]:
+        """What the task predicts for all clips of a data source with all their captions."""
+        task = PAPERS[self.config["paper"]].make_task(self.config, self.config["phases"][-1], vocab_size=self.tokenizer.vocab_size)
+        predict = wrap_predict(self._layout, task.predict)
+        return predict_all(self._layout, predict, self.params, self.model_state, clip_batches(source, self.transform, batch_size))
+
 
 class RunFinder(RunModel, Searcher):
     """A trained model that embeds text and sound; a system adds `embed_text`, `embed_audio`, `retrieval` and how it ranks."""
@@ -84,12 +90,6 @@ class RunFinder(RunModel, Searcher):
     @abstractmethod
     def matrix(self, predictions: Mapping[str, np.ndarray]) -> Float[np.ndarray, "t a"]:
         """Scores of every text of a small split with every clip; no shortlist decides."""
-
-    def predictions(self, source: Any, batch_size: int = 64) -> dict[str, np.ndarray]:
-        """What the task predicts for all clips of a data source with all their captions."""
-        task = PAPERS[self.config["paper"]].make_task(self.config, self.config["phases"][-1], vocab_size=self.tokenizer.vocab_size)
-        predict = wrap_predict(self._layout, task.predict)
-        return predict_all(self._layout, predict, self.params, self.model_state, clip_batches(source, self.transform, batch_size))
 
     def windows_of(self, hits: Sequence[Hit]) -> Float[np.ndarray, "m n"]:
         """The windows of hits, read from their files, as this model hears them."""

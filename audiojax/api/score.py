@@ -1,4 +1,4 @@
-"""Scores of the captions in a table against people's in another: no model, no sounds."""
+"""Scores of the captions in a table against people's in another, by strings, by Java programs and by models."""
 
 import hashlib
 import os
@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from audiojax.api.caption_measures import AGREEMENT, DIVERSITY, count
+from audiojax.api.caption_measures import AGREEMENT, DIVERSITY, MODELLED, Measure, count
+from audiojax.api.caption_models import CaptionModel, Said, measure_all
 from audiojax.api.caption_pairs import Pairs, read_pairs
+from audiojax.api.caption_sounds import folder_sounds
 from audiojax.errors import UsageError
 from audiojax.metrics.bootstrap import mean_interval
+from audiojax.metrics.captions.fense import penalised
 from audiojax.metrics.captions.java import meteor, require, spice
 from audiojax.metrics.captions.ptb import tokenize
 from audiojax.metrics.captions.scores import diversity_scores
@@ -23,6 +26,7 @@ from audiojax.report.sections import Card, Metric, MetricTable, Section
 JAVA = {"meteor": "METEOR", "spice": "SPICE", "spider": "SPIDEr"}
 DEFAULT = ("bleu", "rouge_l", "cider_d", "diversity")
 METRICS = (*DEFAULT, *JAVA)
+SPIDER_FL = Measure("SPIDEr-FL", percent=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,39 +60,53 @@ def score(
     references: str | os.PathLike,
     metrics: Sequence[str] = DEFAULT,
     *,
+    models: Sequence[CaptionModel] = (),
+    audio: str | os.PathLike | None = None,
     allow_missing: bool = False,
     progress: bool = True,
 ) -> Scored:
     """Scores the captions of one CSV or TSV file against those of another; `caption_pairs.read_pairs` says what the files hold.
 
     Args:
-      metrics: any of METRICS; "spider" is the mean of CIDEr-D and SPICE.
+      metrics: any of METRICS; "spider" is the mean of CIDEr-D and SPICE; "spider_fl" comes with it where `models` find errors of fluency.
+      models: measures that need a model, opened; see `audiojax.api.caption_models`.
+      audio: the folder of the sounds, for models that listen.
       allow_missing: score the clips that both files have, although rows are missing, repeated or empty. An empty caption scores 0.
 
     Raises:
-      UsageError: the files do not fit together, an unknown metric, or METEOR or SPICE cannot be run here.
+      UsageError: the files do not fit together, an unknown metric, METEOR or SPICE cannot be run here, or sounds are missing.
+      AudiojaxError: Java or a model fails, or a sound cannot be used.
     """
     unknown = [name for name in metrics if name not in METRICS]
-    if unknown or not metrics:
+    if unknown or not (metrics or models):
         raise UsageError(f"there is no metric '{', '.join(unknown)}'; known are {', '.join(METRICS)}")
     for name in JAVA.keys() & set(metrics):
         require(name)
     pairs = read_pairs(captions, references)
     if pairs.faults and not allow_missing:
         raise UsageError(f"{pairs.summary()}\n--allow-missing scores the {len(pairs.ids)} clips that both files have")
+    sounds = None if audio is None else folder_sounds(audio, pairs)
     scores, per_clip, rows = _agreement(pairs, metrics)
     sections: list[Section] = []
     if JAVA.keys() & set(metrics):
         for name, (value, values) in _by_java(pairs, metrics, progress).items():
             scores[name], per_clip[name] = value, values
             rows.append(_row(JAVA[name], value, values))
+    said = Said(pairs.ids, [own[0] for own in pairs.candidates], pairs.references, sounds)
+    for name, values in measure_all(models, said, progress).items():
+        rows.append(_measured(MODELLED[name], values))
+        scores[name], per_clip[name] = rows[-1].value, values
+    if {"spider", "fluency_errors"} <= per_clip.keys():
+        values = penalised(per_clip["spider"], per_clip["fluency_errors"])
+        rows.append(_measured(SPIDER_FL, values))
+        scores["spider_fl"], per_clip["spider_fl"] = rows[-1].value, values
     if rows:
         sections.append(MetricTable("Agreement with the references", rows))
     if "diversity" in metrics:
         diversity = diversity_scores(pairs.candidates)
         scores |= diversity
         sections.append(MetricTable("Diversity", [Metric(DIVERSITY[name], value, percent=False) for name, value in diversity.items()]))
-    card = _card(pairs, metrics)
+    card = _card(pairs, metrics) | {name: made for model in models for name, made in model.card.items()}
     return Scored(scores, per_clip, pairs, [*sections, Card("Metric card", card)], card)
 
 
@@ -98,10 +116,15 @@ def _agreement(pairs: Pairs, metrics: Sequence[str]) -> tuple[dict[str, float], 
     chosen = {name: measure for name, measure in AGREEMENT.items() if name in metrics or (name.startswith("bleu_") and "bleu" in metrics)}
     counts = count([own[0] for own in pairs.candidates], pairs.references) if chosen else {}
     for name, measure in chosen.items():
-        interval = measure.interval(counts[name])
-        scores[name], per_clip[name] = interval.estimate, measure.statistic(counts[name])
-        rows.append(Metric(measure.title, interval.estimate, interval.low, interval.high, percent=measure.percent))
+        rows.append(_measured(measure, counts[name]))
+        scores[name], per_clip[name] = rows[-1].value, measure.statistic(counts[name])
     return scores, per_clip, rows
+
+
+def _measured(measure: Measure, counts: np.ndarray) -> Metric:
+    """The row of a measure, from its counts [k, clips] or its values [clips]."""
+    interval = measure.interval(np.atleast_2d(counts))
+    return Metric(measure.title, interval.estimate, interval.low, interval.high, percent=measure.percent)
 
 
 def _by_java(pairs: Pairs, metrics: Sequence[str], progress: bool) -> dict[str, tuple[float, np.ndarray]]:

@@ -2,17 +2,21 @@
 
 The config's section `init` names them, {"audio": "Cnn14_mAP=0.431.pth", "text": "google-bert/bert-base-uncased"}; "" starts from random
 weights. They are trained on like all others, so a finished run needs them no more. `init.start` names a finished run of the same paper
-instead, whose whole model the new run goes on from: weak captions first, then good ones.
+instead, whose whole model the new run goes on from: weak captions first, then good ones. What that run has no branch for, a decoder on a
+bridge, comes from the other names, or is new.
 """
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import Mesh
+
 from audiojax.api.opening import final_folder, model_digest, open_tower_run
+from audiojax.api.outside import lasting_name, whole
 from audiojax.api.weights import load_pretrained
 from audiojax.config import config_to_json
 from audiojax.errors import UsageError
@@ -22,6 +26,7 @@ from audiojax.partition import flat_paths, from_paths
 from audiojax.pretrained import hub, store
 from audiojax.towers.base import Tower
 from audiojax.trainer.export import load_export
+from audiojax.trainer.layout import make_layout
 
 HEADS = r"^(fc1|fc_audioset|pooler|head)/"  # of a tower, which a paper that has its own leaves out
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
@@ -42,23 +47,34 @@ class Start:
     card: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-def start_of(paper: Paper, config: Mapping[str, Any], abstract: Mapping[str, Any], progress: bool = True) -> Start:
+def start_of(
+    paper: Paper,
+    config: Mapping[str, Any],
+    abstract: Mapping[str, Any],
+    progress: bool = True,
+    later: Sequence[Mapping[str, Any]] = (),
+) -> Start:
     """The towers that the config names, or the run that it goes on from, laid into the tree of the paper.
 
     Args:
       abstract: {"params": ..., "model_state": ...} of the first phase, for its paths and shapes.
+      later: the same of the phases after it, which may have places for further towers.
 
     Raises:
       UsageError: a name that opens nothing, a tower of another kind, size or sample rate than the model has, a run of another paper.
     """
     named = {key: name for key, name in config.get("init", {}).items() if name}
-    if "start" in named:
-        return _whole_run(named["start"], config, abstract)
-    params, state, card = {}, {}, {}
+    begun = _whole_run(named.pop("start"), config, abstract) if "start" in named else Start()
+    params, state, card = flat_paths(begun.params), flat_paths(begun.model_state), dict(begun.card)
+    abstract = {part: _merged([tree[part] for tree in (abstract, *later)]) for part in abstract}
     for key, name in named.items():
         if key not in paper.slots:
             raise UsageError(f"config key 'init.{key}': this paper has {', '.join(f'init.{slot}' for slot in paper.slots) or 'none'}")
-        tower, slot = _tower(name, progress), paper.slots[key]
+        slot = paper.slots[key]
+        wanted = _below(slot.params, abstract["params"])
+        if not wanted or _below(slot.params, begun.params):
+            continue  # no phase of this config has a place for it, or the run that it goes on from has filled it
+        tower = _outside(name, wanted, config, progress) if key in paper.outside(config) else _tower(name, progress)
         rate = getattr(getattr(tower, "mel", None), "sample_rate", config["data"]["sample_rate"])
         if rate != config["data"]["sample_rate"]:
             raise UsageError(f"init.{key}: {shown(name)} hears {rate} Hz, and data.sample_rate is {config['data']['sample_rate']}")
@@ -68,15 +84,31 @@ def start_of(paper: Paper, config: Mapping[str, Any], abstract: Mapping[str, Any
             statistics = _part(tower.params.get(collection, {}), slot.part)
             state |= _tower_leaves(key, name, slot.state, statistics, abstract["model_state"])
         card[key] = {"source": shown(tower.source), "digest": tower.digest}
+        if key in paper.outside(config):
+            card[key] |= {"name": lasting_name(name), "dtype": next(iter(wanted.values())).dtype.name}
+    if left := [key for key in paper.outside(config) if "name" not in card.get(key, {})]:
+        raise UsageError(
+            f"init.start: {shown(config['init']['start'])} holds the weights of '{left[0]}' itself, and this config leaves them in a"
+            f" folder: set model.{left[0]}_stored to 'run'"
+        )
     return Start(from_paths(params), from_paths(state), card)
+
+
+def without(start: Start, names: Sequence[str]) -> Start:
+    """The start without the towers of some names."""
+    kept = {name: tree for name, tree in start.params.items() if name not in names}
+    return replace(start, params=kept, card={name: facts for name, facts in start.card.items() if name not in names})
 
 
 def tokenizer_folder(config: Mapping[str, Any]) -> Path | None:
     """The folder of the tokenizer that belongs to the run or the text tower which the config starts from, if there is one."""
     init = config.get("init", {})
-    name = init.get("start") or init.get("text")
-    if not name:
-        return None
+    name = init.get("start") or init.get("text") or init.get("clap")
+    return tokenizer_beside(name) if name else None
+
+
+def tokenizer_beside(name: str) -> Path | None:
+    """The folder of the tokenizer of a run or of a public checkpoint, if it has one."""
     path = hub.find_checkpoint(name)
     if is_run(path):
         return final_folder(path) / "tokenizer"
@@ -94,6 +126,18 @@ def _tower(name: str, progress: bool) -> Tower:
     return open_tower_run(final_folder(name)) if is_run(name) else load_pretrained(name, progress=progress)
 
 
+def _outside(name: str, wanted: Mapping[str, Any], config: Mapping[str, Any], progress: bool) -> Tower:
+    """A tower as large as a machine: its weights go straight to their devices, in the type that the model stores them in."""
+    if is_run(name):
+        raise UsageError(f"{shown(name)}: is a run of a tower; what stays outside of a run is a public checkpoint in a folder of its own")
+    dtype = next(iter(wanted.values())).dtype.name
+    return load_pretrained(name, dtype=dtype, sharding=_mesh(config), progress=progress)
+
+
+def _mesh(config: Mapping[str, Any]) -> Mesh | None:
+    return make_layout(config["parallel"], config["mesh"]).mesh if config["parallel"] == "mesh" else None
+
+
 def _part(tree: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     for name in filter(None, path.split("/")):
         tree = tree.get(name, {})
@@ -101,25 +145,37 @@ def _part(tree: Mapping[str, Any], path: str) -> Mapping[str, Any]:
 
 
 def _whole_run(name: str, config: Mapping[str, Any], abstract: Mapping[str, Any]) -> Start:
-    """Everything that a finished run of the same paper holds."""
+    """Everything that a finished run of the same paper holds; what its phases do not have at all, later ones add."""
     folder = final_folder(name)
-    model = load_export(folder)
+    model = whole(load_export(folder), name, _mesh(config))
     if model.config.paper != config["paper"]:
         raise UsageError(f"init.start: {shown(name)} holds a '{model.config.paper}' model, and this config trains '{config['paper']}'")
     hint = "give the sizes in config.model that it has, and in config.phases those that follow its last one, or that again"
     params, state = (
-        _fitting("start", name, flat_paths(abstract[part]), flat_paths(tree), hint)
+        _fitting("start", name, flat_paths({top: below for top, below in abstract[part].items() if top in tree}), flat_paths(tree), hint)
         for part, tree in (("params", model.params), ("model_state", model.model_state))
     )
     digest = model_digest(config_to_json(model.config), model.params, model.model_state)
-    return Start(from_paths(params), from_paths(state), {"start": {"source": shown(folder), "digest": digest}})
+    card = {"start": {"source": shown(folder), "digest": digest}, **model.card.get("outside", {})}
+    return Start(from_paths(params), from_paths(state), card)
 
 
 def _tower_leaves(key: str, name: str, place: str, tower: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
     """path in the paper's tree -> values, for every leaf below `place`."""
-    wanted = {path: leaf for path, leaf in flat_paths(whole).items() if path.startswith(f"{place}/")}
-    given = {f"{place}/{path}": leaf for path, leaf in flat_paths(tower).items() if not re.match(HEADS, path)}
+    wanted = _below(place, whole)
+    placed = {f"{place}/{path}": leaf for path, leaf in flat_paths(tower).items()}
+    given = {path: leaf for path, leaf in placed.items() if path in wanted or not re.match(HEADS, path.removeprefix(f"{place}/"))}
     return _fitting(key, name, wanted, given, "choose another checkpoint, or other sizes in config.model")
+
+
+def _merged(trees: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One tree with the leaves of all."""
+    return from_paths({path: leaf for tree in trees for path, leaf in flat_paths(tree).items()})
+
+
+def _below(place: str, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """path -> leaf of what lies below a path of a tree."""
+    return {path: leaf for path, leaf in flat_paths(tree).items() if path.startswith(f"{place}/")}
 
 
 def _fitting(key: str, name: str, wanted: Mapping[str, Any], given: Mapping[str, Any], hint: str) -> dict[str, Any]:

@@ -15,14 +15,16 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from audiojax.api.bridging import Bridge
 from audiojax.api.captioning import Captioner
-from audiojax.api.compare import compare_counts, compare_ranks
+from audiojax.api.compare import PROBED, compare_counts, compare_gaps, compare_ranks
 from audiojax.api.data import data_name
 from audiojax.api.evaluate import evaluate
+from audiojax.api.evaluate_bridging import load_gaps
 from audiojax.api.evaluate_describing import load_counts
 from audiojax.api.evaluate_finding import load_ranks
 from audiojax.api.evaluation import Evaluation, place
-from audiojax.api.loading import OPENERS
+from audiojax.api.loading import opener_of
 from audiojax.api.train import train
 from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError
@@ -47,6 +49,7 @@ FINDING = Kind(attrgetter("ranks"), load_ranks, compare_ranks, "Values are means
 DESCRIBING = Kind(
     attrgetter("counts"), load_counts, compare_counts, "Values are over {seeds} seed(s) and all clips, in per cent but for CIDEr-D"
 )
+BRIDGING = Kind(attrgetter("gaps"), load_gaps, compare_gaps, "Values are over {seeds} seed(s) and all clips")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ def sweep(
     overrides: Sequence[str] = (),
     domains: Sequence[str] = (),
     split: str = "test",
+    probes: bool = False,
     progress: bool = True,
 ) -> Sweep:
     """Trains and evaluates every setting with every seed, and compares them on the same queries.
@@ -79,6 +83,7 @@ def sweep(
       workdir: receives a run directory per setting and seed, table.csv and report.html; finished runs are not repeated.
       overrides: "key=value" changes of all runs.
       domains: SoundWorld domains to test in; () = those that are trained on. Other data are tested on their own split.
+      probes: also ask for SoundWorld's minimal pairs; of systems that find.
 
     Raises:
       UsageError: an unknown key, a value of the wrong type, no seed, settings that would be tested on different clips.
@@ -93,7 +98,9 @@ def sweep(
     plans = [(setting, seed) for setting in settings for seed in seeds]
     configs = [load_setting(config, overrides, *plan) for plan in plans]  # every mistake shows before the first hour of work
     check_same_test([to_dict(loaded.data) for loaded in configs], domains)
-    kind = DESCRIBING if issubclass(OPENERS.get(configs[0].paper, object), Captioner) else FINDING
+    kind = kind_of(configs[0])
+    if probes and kind is not FINDING:
+        raise UsageError("--probes is for systems that find, and these do not")
     domains = list(domains) or list(dict.fromkeys(data_name(to_dict(loaded.data)) for loaded in configs))
     measured: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for number, ((setting, seed), loaded) in enumerate(zip(plans, configs, strict=True), 1):
@@ -105,8 +112,8 @@ def sweep(
         for domain in domains:
             other = domain if domain != trained_on else None
             found = kind.load(folder / "evaluation" / place(split, other))
-            if found is None:
-                found = kind.pick(evaluate(folder, split, domain=other, progress=progress))
+            if found is None or probes and not any(name.startswith(PROBED) for name in found):
+                found = kind.pick(evaluate(folder, split, domain=other, probes=probes, progress=progress))
             measured.setdefault((name, domain), []).append(found)
         release_memory()
     names = [setting_name(setting) for setting in settings]
@@ -114,6 +121,12 @@ def sweep(
     write_file(workdir / "table.csv", rows)
     sections = [*tables, Note("Intervals", (kind.reading.format(seeds=len(seeds)) + INTERVALS,))]
     return Sweep(sections, rows, write_report(workdir / "report.html", title=f"Sweep of {config}", sections=sections))
+
+
+def kind_of(config: ConfigDict) -> Kind:
+    """What is compared of runs of a config."""
+    opener = opener_of(config) or object
+    return DESCRIBING if issubclass(opener, Captioner) else BRIDGING if issubclass(opener, Bridge) else FINDING
 
 
 def load_setting(config: str, overrides: Sequence[str], setting: Sequence[tuple[str, str]], seed: int) -> ConfigDict:

@@ -1,7 +1,6 @@
 """Training SoundWorld's towers in turn, each as a run of its own, and measuring them beside chance and ceiling."""
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 from rich.console import Console
 
 from audiojax.api.data import clip_batches, make_transform, open_split
@@ -55,6 +55,8 @@ READING = Note(
         " of clips in which a class sounds.",
         "Masked words and spans: share of the hidden words that the tower finds. Chance always says the most frequent word of the training"
         " captions. Nothing reaches the ceiling of 100 %, for the rest of a caption does not decide every word in it.",
+        "LLaMA: share of the tokens, the end among them, that it finds given those before, and its perplexity, of which lower is better."
+        " Chance knows how often each token stands in the training captions, and nothing of the caption.",
         "AudioMAE: mean squared error on hidden patches, of which each is normalised by itself; lower is better. Chance says each patch's"
         " mean.",
     ),
@@ -85,7 +87,7 @@ def train_towers(
     Args:
       workdir: receives a run directory for each tower, table.csv and report.html.
       size: mini | base | debug.
-      only: some of clap, audiomae, beats, bert, t5, tagger; () = all.
+      only: some of clap, audiomae, beats, bert, t5, tagger, llama; () = all.
       domain: of the pairs that CLAP learns from, studio | field.
       overrides: "key=value" changes of all configs.
 
@@ -138,7 +140,10 @@ def evaluate_tower(run: Path, split: str = "test", *, progress: bool = True) -> 
         interval, blind = mean_interval(predictions["error"]), float(predictions["blind"].mean())
         return [Metric("error", *bounds(interval), chance=blind, percent=False, lower_is_better=True)]
     data = config["data"]
-    frequent = most_frequent_token(open_split({**data, "in_memory": False}, data["train_split"], progress=progress), tokenizer)
+    counts = token_counts(open_split({**data, "in_memory": False}, data["train_split"], progress=progress), tokenizer)
+    if phase == "causal_lm":
+        return [word_metric("next tokens", predictions, int(np.argmax(counts))), perplexity(predictions, counts)]
+    frequent = len(SPECIAL) + int(np.argmax(counts[len(SPECIAL) :]))
     return [word_metric("masked words" if phase == "masked_lm" else "words of spans", predictions, frequent)]
 
 
@@ -169,13 +174,23 @@ def word_metric(name: str, predictions: Mapping[str, np.ndarray], frequent: int)
     return Metric(name, *bounds(ratio_interval(*accuracy_counts(predictions))), chance=float((target == frequent).mean()), ceiling=1.0)
 
 
-def most_frequent_token(source: Any, tokenizer: Tokenizer) -> int:
-    """The commonest token of all captions of a source, special tokens aside."""
-    counts: Counter[int] = Counter()
+def perplexity(predictions: Mapping[str, np.ndarray], counts: Int[np.ndarray, " v"]) -> Metric:
+    """Perplexity of the scored tokens, beside that of their frequencies in training, of which each token has one more than was counted."""
+    scored = predictions["scored"]
+    total = np.where(scored, predictions["cross_entropy"], 0.0).sum(axis=(1, 2))
+    found = ratio_interval(total, scored.sum(axis=(1, 2)).astype(np.float64))
+    unigram = np.log((counts + 1) / (counts + 1).sum())
+    chance = float(np.exp(-unigram[predictions["target"][scored]].mean()))
+    return Metric("perplexity", *(float(np.exp(x)) for x in bounds(found)), chance=chance, percent=False, lower_is_better=True)
+
+
+def token_counts(source: Any, tokenizer: Tokenizer) -> Int[np.ndarray, " v"]:
+    """How often each token follows the first one in the captions of a source, the end among them."""
+    counts = np.zeros(tokenizer.vocab_size, np.int64)
     for i in range(len(source)):
-        for encoding in tokenizer.backend.backend_tokenizer.encode_batch([clean_caption(text) for text in captions_of(source, i)]):
-            counts.update(token for token in encoding.ids if token >= len(SPECIAL))
-    return counts.most_common(1)[0][0]
+        for row in tokenizer.rows([clean_caption(text) for text in captions_of(source, i)]):
+            np.add.at(counts, row[1:], 1)
+    return counts
 
 
 def bounds(interval: Interval) -> tuple[float, float, float]:

@@ -19,9 +19,10 @@ from rich.console import Console
 
 from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream, with_extra_captions
 from audiojax.api.opening import final_folder, open_tower_run
-from audiojax.api.start import Start, start_of
+from audiojax.api.start import Start, start_of, without
 from audiojax.api.states import stored_states
 from audiojax.api.statistics import with_statistics
+from audiojax.api.writing import WRITER, make_sentences
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
 from audiojax.data.pipeline import MemorySource, captions_of_each
 from audiojax.data.transforms import ClipTransform, StatesTransform
@@ -32,6 +33,7 @@ from audiojax.papers.task import Encoders, Paper, Task
 from audiojax.pretrained import store
 from audiojax.pretrained.publish import publish_converted, publish_tower
 from audiojax.report.pictures import spectrogram_pixels
+from audiojax.text.sentences import Sentences
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer import distributed
 from audiojax.trainer.agreement import from_first
@@ -79,18 +81,21 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
     train_source, val_source, text_source = _open_together(plain, progress)
     captions_of_each(val_source)  # not equally many is said now, not at the first evaluation
     tokenizer = make_tokenizer(plain, text_source, stored=workdir / "tokenizer")
+    sentences = make_sentences(plain, tokenizer, stored=workdir / "tokenizer")
     transform = make_transform(plain["data"], tokenizer)
     example = example_rows(plain, train_source, transform)
     stages = [(paper.make_task(plain, name, vocab_size=tokenizer.vocab_size), _phase(plain, name)) for name in plain["phases"]]
     for task, phase in stages:
         check_phase(task, phase, example)
-    start = start_of(paper, plain, jax.eval_shape(stages[0][0].init, jax.random.key(0), example), progress)
-    claim(workdir, config, tokenizer)
+    shapes = [jax.eval_shape(task.init, jax.random.key(0), example) for task, _ in stages]
+    start = start_of(paper, plain, shapes[0], progress, later=shapes[1:])
+    claim(workdir, config, tokenizer, sentences)
     clips = val_source
     if plain["data"].get("states"):
         encoders = paper.encoders(plain, vocab_size=tokenizer.vocab_size)
-        train_source, val_source = _states_together(plain, encoders, start, train_source, val_source, transform, progress)
-        transform = StatesTransform()
+        inside = without(start, paper.outside(plain))
+        train_source, val_source = _states_together(plain, encoders, inside, train_source, val_source, transform, progress)
+        transform = StatesTransform(sentences)
         example = example_rows(plain, train_source, transform)
     distributed.wait_for_all("data ready", PREPARATION)
     model_state = with_statistics(paper, plain, start, train_source, transform, workdir, tokenizer.vocab_size)
@@ -99,7 +104,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
         return clip_batches(val_source, transform, plain["train"]["eval_batch_size"])
 
     result: FitResult | None = None
-    for task, phase in stages:
+    for (task, phase), shape in zip(stages, shapes, strict=True):
+        fresh = {name: tree for name, tree in start.params.items() if name in shape["params"]}
         result = fit(
             task,
             phase,
@@ -107,7 +113,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
             train_data=lambda step, size=phase.batch_size: training_stream(plain, train_source, transform, size, step),
             eval_data=eval_data,
             init_batch=example,
-            init_params=paper.hand_over(task.name.split("/")[1], result.params) if result else start.params,
+            init_params=fresh | paper.hand_over(phase.name, result.params) if result else fresh,
             init_model_state=result.model_state if result else model_state,
             on_eval=lambda step, predictions, writer: log_examples(clips, step, predictions, writer),
             console=console,
@@ -173,8 +179,9 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
         raise UsageError(f"{workdir}: is a file; --workdir takes a folder")
 
 
-def claim(workdir: Path, config: ConfigDict, tokenizer: Tokenizer) -> None:
-    """Writes tokenizer/ and config.json where they are missing, once everything in the config is known to work."""
+def claim(workdir: Path, config: ConfigDict, tokenizer: Tokenizer, sentences: Sentences | None = None) -> None:
+    """Writes tokenizer/, with that of the language model inside, and config.json where they are missing, once everything in the config is
+    known to work."""
     if jax.process_index() != 0:
         return
     workdir.mkdir(parents=True, exist_ok=True)
@@ -183,6 +190,8 @@ def claim(workdir: Path, config: ConfigDict, tokenizer: Tokenizer) -> None:
         partial = folder.with_name("tokenizer.partial")
         shutil.rmtree(partial, ignore_errors=True)
         tokenizer.save(partial)
+        if sentences is not None:
+            sentences.tokenizer.save(partial / WRITER)
         partial.rename(folder)
     if not (workdir / "config.json").is_file():
         write_whole(workdir / "config.json", config_to_json(config))
@@ -192,7 +201,7 @@ def _publish_run(folder: Path, out: str | os.PathLike) -> Path:
     """The tower of a finished run in its public layout."""
     tower, config = open_tower_run(folder), to_dict(config_from_json((folder / "config.json").read_text(encoding="utf-8")))
     name = config["model"]["tower"]
-    texts = (Tokenizer.load(folder / "tokenizer"), config["data"]["max_tokens"]) if name in ("clap", "bert", "t5") else (None, 0)
+    texts = (Tokenizer.load(folder / "tokenizer"), config["data"]["max_tokens"]) if name in ("clap", "bert", "t5", "llama") else (None, 0)
     return publish_tower(tower, {"tagger": "panns"}.get(name, name), out, *texts)
 
 
@@ -269,7 +278,8 @@ def _finish(
     started_from: Mapping[str, Any] | None,
 ) -> Path:
     """Chooses on validation what the paper leaves to it, and writes final/."""
-    params = to_numpy(result.params)
+    outside = paper.outside(config)
+    params = to_numpy({name: tree for name, tree in result.params.items() if name not in outside})
     if paper.finish:
         layout = make_layout(config["parallel"], config["mesh"])
         predictions = predict_all(layout, wrap_predict(layout, task.predict), result.params, result.model_state, eval_data())
@@ -281,6 +291,7 @@ def _finish(
         "skipped_steps": result.skipped,
         "validation": dict(result.metrics),
         **({"started from": started_from} if started_from else {}),
+        **({"outside": {key: started_from[key] for key in outside}} if outside else {}),
     }
     return export_model(
         workdir / "final",

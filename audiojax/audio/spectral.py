@@ -182,7 +182,7 @@ def _clip_log_mel(clip: Float[Array, " n"], *, config: MelConfig, spectrum) -> F
     clip = clip * config.scale
     if config.subtract_mean:
         clip = clip - jnp.mean(clip)
-    power = spectrum(_frames(clip, config), config)  # [frames, bins]
+    power = spectrum(overlapping_frames(clip, config), config)  # [frames, bins]
     if config.power == 1:
         silent = power <= 0  # the root's gradient at zero is infinite: keep it out of both branches
         power = jnp.where(silent, 0.0, jnp.sqrt(jnp.where(silent, 1.0, power)))
@@ -191,7 +191,7 @@ def _clip_log_mel(clip: Float[Array, " n"], *, config: MelConfig, spectrum) -> F
     return mel * (10 / np.log(10)) if config.log == "db" else mel
 
 
-def _frames(clip: Float[Array, " n"], config: MelConfig) -> Float[Array, "frames window"]:
+def overlapping_frames(clip: Float[Array, " n"], config: MelConfig) -> Float[Array, "frames window"]:
     """Overlapping frames, not yet windowed: n_fft samples wide, or win_length with Kaldi's snipped edges."""
     count = config.frame_count(clip.shape[0])
     width = config.win_length if config.padding == "snip" else config.n_fft

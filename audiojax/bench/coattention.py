@@ -9,13 +9,11 @@ This module imports no array library.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from audiojax.bench.harness import MIN_QUIET, Row, Side, compare
-from audiojax.errors import AudiojaxError
+from audiojax.bench.harness import MIN_QUIET, Row, Side, compare, same_maths
 
 FORMS = ("eager",)  # of torch, float32
 SMALL = {"texts": 4, "sounds": 3, "length": 5, "width": 16, "heads": 2, "input_width": 12, "product": 64}
@@ -55,11 +53,6 @@ def run(
       AudiojaxError: a worker stopped, or torch's scores are not ours.
     """
 
-    def check(side: Side, facts: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-        difference = facts.get("difference", 0.0)
-        if not difference <= TOLERANCE:
-            raise AudiojaxError(f"{side.name} differs from audiojax by {difference:.2g} in a score: not the same maths")
-
     with tempfile.TemporaryDirectory(prefix="audiojax-bench-") as folder:
         shared = {"shared": str(Path(folder) / "shared.npz")}
         sizes = {"texts": texts, "sounds": sounds, "length": length, "width": width, "heads": heads, "input_width": input_width}
@@ -70,7 +63,15 @@ def run(
         for form in torch_forms:
             sides.append(Side(f"torch {form}", "audiojax.bench.coattention_torch", {**shared, "heads": heads, "steps": steps}, ("torch",)))
         title = f"coattention: {texts} texts x {sounds} sounds of {length} states, {steps} steps, D = {width}; the product is {product}^3"
-        rows = compare(title, sides, check=check, samples=samples, attempts=attempts, allow_noise=allow_noise, report=report)
+        rows = compare(
+            title,
+            sides,
+            check=same_maths(lambda side: TOLERANCE, "in a score"),
+            samples=samples,
+            attempts=attempts,
+            allow_noise=allow_noise,
+            report=report,
+        )
     return [share(row, rows[0]) if row.side == PRODUCT else row for row in rows]
 
 

@@ -254,6 +254,21 @@ class Side:
     needs: Sequence[str] = ()
 
 
+def same_maths(tolerance: Callable[[Side], float], where: str) -> Callable[[Side, Mapping[str, Any], Mapping[str, Any]], None]:
+    """A `check` for `compare`: the fact "difference", which a worker has measured against our result, is at most the tolerance of its side.
+
+    Args:
+      where: what differs, for the error, such as "in a score".
+    """
+
+    def check(side: Side, facts: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+        difference = facts.get("difference", 0.0)
+        if not difference <= tolerance(side):
+            raise AudiojaxError(f"{side.name} differs from audiojax by {difference:.2g} {where}: not the same maths")
+
+    return check
+
+
 def compare(
     case: str,
     sides: Sequence[Side],

@@ -7,12 +7,10 @@ otherwise. float32 is full float32 on both sides, in the comparison and in the t
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from audiojax.bench.harness import MIN_QUIET, Row, Side, compare
-from audiojax.errors import AudiojaxError
+from audiojax.bench.harness import MIN_QUIET, Row, Side, compare, same_maths
 
 FORMS = {"eager": "float32", "bfloat16": "bfloat16"}  # of the torch network, and their dtypes
 SMALL = {"queries": 64, "gallery": 32, "top_m": 8, "steps": 10, "width": 32, "torch_queries": 16}
@@ -47,15 +45,18 @@ def run(
     """
     case = f"pair_denoiser: {queries} queries, top {top_m}, {steps} steps, D = {width}"
 
-    def check(side: Side, facts: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-        difference = facts.get("difference", 0.0)
-        if not difference <= TOLERANCE[side.spec.get("dtype", "float32")]:
-            raise AudiojaxError(f"{side.name} differs from audiojax by {difference:.2g} after {steps} steps: not the same maths")
-
     with tempfile.TemporaryDirectory(prefix="audiojax-bench-") as folder:
         shared = {"shared": str(Path(folder) / "shared.npz")}
         sizes = {"queries": queries, "gallery": gallery, "top_m": top_m, "steps": steps, "width": width, "query_block": query_block}
         sides = [Side("audiojax", "audiojax.bench.pair_denoiser_jax", {**sizes, **shared, "checked": min(torch_queries, queries)})]
         for form in torch_forms:
             sides.append(Side(f"torch {form}", "audiojax.bench.pair_denoiser_torch", {**shared, "dtype": FORMS[form]}, ("torch",)))
-        return compare(case, sides, check=check, samples=samples, attempts=attempts, allow_noise=allow_noise, report=report)
+        return compare(
+            case,
+            sides,
+            check=same_maths(lambda side: TOLERANCE[side.spec.get("dtype", "float32")], f"after {steps} steps"),
+            samples=samples,
+            attempts=attempts,
+            allow_noise=allow_noise,
+            report=report,
+        )

@@ -16,7 +16,7 @@ from audiojax.errors import AudiojaxError
 
 FORMS = ("eager", "channels_last", "compile", "bfloat16")  # of torch; float32 but for the last, which is eager
 NO_IMAGES = ("eager", "compile", "bfloat16")
-LOOP = ("eager", "bfloat16")  # networks with a cache: torch.compile would compile a step for every length of it
+LOOP = ("eager", "bfloat16")  # a loop around networks, which torch.compile would unroll or compile anew for every length of a cache
 REFERENCES = ("torch", "transformers", "diffusers")
 
 
@@ -74,6 +74,15 @@ def _llama(rows: int) -> Case:
 
 
 CASES = {
+    "generate": Case(
+        "whole clips of AudioLDM-S from noise, guided DDIM",
+        "[clips, latent frames, steps]",
+        "clips",
+        "generate",
+        Size("audioldm-s", (1, 256, 20)),
+        Size("tiny", (1, 16, 2)),
+        LOOP,
+    ),
     "unet": Case(
         "U-Net of AudioLDM-S",
         LATENTS,

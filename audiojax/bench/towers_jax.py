@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from audiojax.audio import spectral
 from audiojax.bench.harness import serve
@@ -20,14 +21,32 @@ from audiojax.models.decoding import Decoding
 from audiojax.models.llama_generation import generate
 from audiojax.nn.attention import KeysValues
 from audiojax.nn.conv import image_options
+from audiojax.papers.re_audioldm.inference import Condition, Rows, sample_on
+from audiojax.papers.re_audioldm.settings import Sampling
+from audiojax.schedule import make_schedule
 from audiojax.typing import Array
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """The networks that make a clip from noise."""
+
+    unet: unet.UNetConfig
+    vae: vae.VaeConfig
+    vocoder: hifigan.HifiGanConfig
+
+
+CLIPS = {
+    "audioldm-s": ClipConfig(unet.PRESETS["audioldm-s"], vae.PRESETS["audioldm"], hifigan.PRESETS["audioldm"]),
+    "tiny": ClipConfig(replace(unet.PRESETS["tiny"], contexts=(None,)), vae.PRESETS["tiny"], hifigan.PRESETS["tiny"]),
+}
 
 
 class Built(NamedTuple):
     """A case ready to run.
 
     Attributes:
-      function: of `inputs`, jitted; returns one array.
+      function: of `inputs`, jitted, or a chain of such functions; returns one array.
       inputs: weights among them.
       items: that a call handles.
       costs: (times, function, inputs) of what a call does; a compiler counts the body of a loop once.
@@ -91,6 +110,28 @@ def make_vae_decode(rng, config, shape):
 
 def make_hifigan(rng, config, shape):
     return apply(rng, hifigan.HifiGan(config), (normal(rng, *shape),), lambda out: out)
+
+
+def make_generate(rng, config, shape):
+    clips, frames, steps = shape
+    latents = (clips, frames, config.vocoder.mels // config.vae.stride, config.vae.latent_channels)
+    denoise = make_unet(rng, config.unet, (2 * clips, *latents[1:]))
+    decode = make_vae_decode(rng, config.vae, latents)
+    speak = make_hifigan(rng, config.vocoder, (clips, frames * config.vae.stride, config.vocoder.mels))
+    module, mesh, schedule = unet.UNet(config.unet), Mesh(np.array(jax.devices()[:1]), ("data",)), make_schedule("scaled_linear", 1000)
+    keys = jax.vmap(jax.random.key)(np.arange(clips, dtype=np.uint32))
+    conditions = (Condition(normal(rng, clips, config.unet.class_width)) for _ in range(2))
+    rows, sampling = Rows(normal(rng, *latents), keys, *conditions), Sampling(steps=steps, eta=0.0)
+    parts = {"unet": denoise, "vae": decode, "vocoder": speak}
+
+    def function(weights):
+        variables = {name: {"params": params} for name, params in weights["params"].items()}
+        made = sample_on(mesh, module, sampling, variables["unet"], schedule, rows, jnp.float32(3.5))
+        return speak.function(variables["vocoder"], decode.function(variables["vae"], made))
+
+    weights = {"params": {name: part.inputs[0]["params"] for name, part in parts.items()}}
+    costs = tuple((times, *part.costs[0][1:]) for times, part in ((steps, denoise), (1, decode), (1, speak)))
+    return Built(function, (weights,), clips, costs)
 
 
 def make_clap_audio(rng, config, shape):
@@ -163,6 +204,7 @@ def make_caption_decoder(rng, config, shape):
 
 
 NETWORKS: Mapping[str, tuple[Callable[..., Built], Mapping[str, Any]]] = {
+    "generate": (make_generate, CLIPS),
     "unet": (make_unet, unet.PRESETS),
     "vae_decode": (make_vae_decode, vae.PRESETS),
     "hifigan": (make_hifigan, hifigan.PRESETS),
@@ -198,10 +240,11 @@ def prepare(spec: dict[str, Any]):
     jax.block_until_ready(built.inputs)
 
     def call():
-        return jax.block_until_ready(compiled(*built.inputs))
+        with jax.default_matmul_precision("highest"):  # of a chain, whose parts look for what was compiled
+            return jax.block_until_ready(compiled(*built.inputs))
 
     start = time.perf_counter()
-    compiled = built.function.lower(*built.inputs).compile()
+    compiled = built.function.lower(*built.inputs).compile() if hasattr(built.function, "lower") else built.function
     result = call()
     first_seconds = time.perf_counter() - start
     flops = sum(times * operations(function, inputs) for times, function, inputs in built.costs)

@@ -178,6 +178,27 @@ def make_hifigan(c: Config, shape: Shape) -> Built:
     return Built(transformers.SpeechT5HifiGan(sizes), (torch.randn(shape),), lambda model, mel: model(mel), shape[0])
 
 
+def make_generate(c: Config, shape: Shape) -> Built:
+    clips, frames, steps = shape
+    latents = (clips, frames, c["vocoder"]["mels"] // 2 ** (len(c["vae"]["channels"]) - 1), c["vae"]["latent_channels"])
+    denoise, decode = make_unet(c["unet"], (2 * clips, *latents[1:])), make_vae_decode(c["vae"], latents)
+    speak = make_hifigan(c["vocoder"], (clips, 1, c["vocoder"]["mels"]))
+    scheduler = diffusers.DDIMScheduler(
+        beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+    )
+    scheduler.set_timesteps(steps)
+
+    def output(model, x, labels):
+        for t in scheduler.timesteps:
+            noise = model["unet"](torch.cat([x, x]), t, encoder_hidden_states=None, class_labels=labels).sample
+            null, wanted = noise.chunk(2)
+            x = scheduler.step(null + 3.5 * (wanted - null), t, x).prev_sample
+        return model["vocoder"](model["vae"].decode(x).sample[:, 0])
+
+    model = nn.ModuleDict({"unet": denoise.module, "vae": decode.module, "vocoder": speak.module})
+    return Built(model, (decode.inputs[0], denoise.inputs[2]), output, clips)
+
+
 def make_clap_audio(c: Config, shape: Shape) -> Built:
     a, (b, *size) = c["audio"], shape
     sizes = transformers.ClapAudioConfig(
@@ -304,6 +325,7 @@ def make_caption_decoder(c: Config, shape: Shape) -> Built:
 
 
 NETWORKS: dict[str, Callable[[Config, Shape], Built]] = {
+    "generate": make_generate,
     "unet": make_unet,
     "vae_decode": make_vae_decode,
     "hifigan": make_hifigan,

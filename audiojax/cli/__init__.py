@@ -19,7 +19,10 @@ COMMANDS = {
     "index": "embed a folder of sound files once, to search in it again and again",
     "search": "rank the sound files of a folder or an index by how well they fit a description or a sound",
     "caption": "describe sound files in words, in a table that the same command goes on with",
-    "score": "measure the captions of a table against people's: BLEU, ROUGE-L, CIDEr-D, diversity, METEOR, SPICE",
+    "generate": "make sounds from descriptions, or new ones from a sound that there is",
+    "bridge": "turn CLAP embeddings of sounds into text-like ones, from sound files, an index or an array",
+    "score": "measure the captions of a table against people's: BLEU, CIDEr-D, METEOR, SPICE, BERTScore, FENSE, CLAP, a judge",
+    "score-audio": "measure generated sounds against real ones: Frechet distance, FAD, KID, KL, Inception score, CLAP score",
     "export": "write the parameters and config that audiojax.load opens",
     "sweep": "train a grid of settings over several seeds and compare them",
     "weights": "list, look into and convert public checkpoints: CLAP, PANNs, BERT, T5, LLaMA, AudioLDM, ...",
@@ -64,7 +67,7 @@ def _dispatch(words: list[str]) -> int:
     name, *rest = words
     if name not in COMMANDS:
         raise UsageError(f"there is no command '{name}'{nearest(name, COMMANDS)} See audiojax --help")
-    command = import_module(f"audiojax.cli.{name}")
+    command = import_module(f"audiojax.cli.{name.replace('-', '_')}")
     parser = Parser(f"audiojax {name}", COMMANDS[name], command.EXAMPLES)
     command.add_arguments(parser)
     overrides: list[str] = []
@@ -83,8 +86,9 @@ def _top_level(words: list[str]) -> int:
     examples = """audiojax demo
 audiojax search "a dog barks while rain falls" --audio ~/sounds --model runs/demo
 audiojax caption ~/sounds --model runs/dac --out captions.csv
+audiojax generate "rain on a roof" --model cvssp/audioldm-s-full-v2 --out rain.wav
 audiojax search -h            # options and examples of one command"""
-    parser = Parser("audiojax", "Finds and describes sound: audio-language diffusion in JAX.", examples, commands=commands)
+    parser = Parser("audiojax", "Finds, describes and makes sound: audio-language diffusion in JAX.", examples, commands=commands)
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.usage = "audiojax <command> [options]"
     args = parser.parse_args(words)

@@ -7,18 +7,19 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
-from audiojax.bench import coattention, index, packing, pair_denoiser, towers
+from audiojax.bench import bridge, coattention, index, packing, pair_denoiser, towers
 from audiojax.bench.harness import MIN_QUIET, Row
 from audiojax.cli.parsing import file_named, nearest, whole_number
 from audiojax.errors import AudiojaxError, UsageError
 
-CASES = ("pair_denoiser", "coattention", "index", *towers.CASES, "packing")
+CASES = ("pair_denoiser", "coattention", "bridge", "index", *towers.CASES, "packing")
 GROUPS = {"llama": tuple(name for name in towers.CASES if name.startswith("llama_"))}
 EXAMPLES = """
 audiojax bench                                        # all cases at published size, beside torch where it is installed
 audiojax bench unet bert --torch-forms channels_last bfloat16
 audiojax bench pair_denoiser --queries 500 --no-torch
 audiojax bench coattention --no-torch                 # pairs a second, and the GFLOP/s beside a plain matrix product
+audiojax bench bridge --embeddings 100000
 audiojax bench packing                                # audiojax data pack beside a loop over soundfile and soxr
 audiojax bench --json bench.json --allow-noise        # ratios also on a busy machine, marked as noisy
 audiojax bench --small --allow-noise                  # whether everything runs here, in a few minutes
@@ -31,6 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     sizes = {"queries": "queries a call (5000)", "steps": "diffusion steps (50)", "width": "joint width (1024)"}
     for name, text in (sizes | {"torch-queries": "queries a call of torch (200)"}).items():
         parser.add_argument(f"--{name}", type=whole_number(1), metavar="N", help=f"of pair_denoiser: {text}")
+    parser.add_argument("--embeddings", type=whole_number(1), metavar="N", help="of bridge: embeddings a call, in whole batches (8192)")
     parser.add_argument(
         "--torch-forms",
         nargs="+",
@@ -103,6 +105,9 @@ def measure(name: str, forms: Sequence[str], args: Namespace) -> list[Row]:
         known, work = pair_denoiser.FORMS, partial(pair_denoiser.run, **(pair_denoiser.SMALL if args.small else {}) | asked)
     elif name == "coattention":
         known, work = coattention.FORMS, partial(coattention.run, **(coattention.SMALL if args.small else {}))
+    elif name == "bridge":
+        asked = {"embeddings": args.embeddings} if args.embeddings else {}
+        known, work = bridge.FORMS, partial(bridge.run, **(bridge.SMALL if args.small else {}) | asked)
     else:
         known, work = towers.CASES[name].forms, partial(towers.run, name, small=args.small)
     if absent := [form for form in forms if form not in known]:

@@ -10,6 +10,7 @@ EXAMPLES = """
 audiojax caption bark.wav rain.flac --model runs/dac
 audiojax caption ~/sounds --model runs/dac --out captions.csv            # again: new and changed files are described
 audiojax caption "~/sounds/**/*.wav" --model runs/dac --out captions.csv --candidates 5 --seed 1
+audiojax caption ~/sounds --model runs/captions --beams 8                  # of a language model behind Diffusion-Link
 audiojax caption ~/sounds --model runs/dac --steps 10 --guidance 0.5 --report captions.html
 """
 

@@ -1,14 +1,15 @@
-"""`audiojax evaluate`: the scores of a trained run that finds or describes, beside chance and ceiling."""
+"""`audiojax evaluate`: the scores of a trained run that finds, describes or bridges, beside chance and ceiling."""
 
 from argparse import ArgumentParser, Namespace
 
-from audiojax.cli.parsing import add_captioner_options, captioner_options, file_named, whole_number
+from audiojax.cli.parsing import add_caption_models, add_captioner_options, caption_models, captioner_options, file_named, whole_number
 from audiojax.files import shown
 
 EXAMPLES = """
 audiojax evaluate --workdir runs/diffatr --split test
 audiojax evaluate --workdir runs/diffatr --domain field --out field      # out of domain; field/scores.json and field/report.html
 audiojax evaluate --workdir runs/dac --candidates 5 --steps 10             # captions; five a clip for diversity
+audiojax evaluate --workdir runs/dac --clap runs/towers/clap             # also the CLAP score; and --bertscore, --fense, --judge
 audiojax evaluate --workdir runs/audiocaps --data-dir /data/clotho       # a data set that the run was not trained on
 """
 
@@ -24,6 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--candidates", type=whole_number(1), default=1, metavar="N", help="captions of each clip, for diversity (default: %(default)s)"
     )
     add_captioner_options(parser)
+    add_caption_models(parser)
     parser.add_argument("--batch-size", type=whole_number(1), metavar="N", help="clips described at a time (default: 16)")
     parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the scores with intervals as CSV")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -36,6 +38,7 @@ def run(args: Namespace) -> None:
 
     where = {"domain": args.domain, "data_dir": args.data_dir, "out": args.out}
     written = {"candidates": args.candidates, "batch_size": args.batch_size, "options": captioner_options(args)}
+    written["models"] = caption_models(args)
     found = api.evaluate(args.workdir, args.split, **where, probes=args.probes, **written, progress=not args.quiet)
     for section in found.sections:
         print_section(section)

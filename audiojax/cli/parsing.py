@@ -119,6 +119,46 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     return values
 
 
+def add_caption_models(parser: argparse.ArgumentParser) -> None:
+    """Measures of captions that need a model; see `caption_models`."""
+    group = parser.add_argument_group("measures by models", "NAME is a folder, a name in the hub cache, or a run of `audiojax towers`")
+    group.add_argument("--bertscore", metavar="NAME", help="BERTScore with a BERT or RoBERTa, such as roberta-large")
+    group.add_argument("--bertscore-layer", type=whole_number(0), metavar="N", help="whose states are compared (default: the name's usual)")
+    group.add_argument("--bertscore-idf", action="store_true", help="weigh tokens by how rare they are in the references")
+    group.add_argument("--bertscore-baseline", metavar="FILE", help="rescale by a table of the public tool")
+    group.add_argument("--fense", metavar="NAME", help="Sentence-BERT similarity, by paraphrase-TinyBERT-L6-v2 say; with a detector FENSE")
+    group.add_argument("--fense-detector", metavar="FILE", help="finds broken captions: echecker_clotho_audiocaps_base.ckpt")
+    group.add_argument("--clap", metavar="NAME", help="cosine of caption and sound with a CLAP")
+    group.add_argument(
+        "--judge", metavar="WHO", help="package.module:FUNCTION or FILE.py:FUNCTION, (caption, references) -> 0 to 1; or a LLaMA's NAME"
+    )
+
+
+def caption_models(args: argparse.Namespace) -> list[Any]:
+    """The measures that are asked for, with their weights.
+
+    Raises:
+      UsageError: an option without the measure that it belongs to, or as the models raise.
+    """
+    from audiojax.api import caption_models as models
+
+    needs = {"bertscore_layer": "bertscore", "bertscore_idf": "bertscore", "bertscore_baseline": "bertscore", "fense_detector": "fense"}
+    for option, measure in needs.items():
+        if getattr(args, option) not in (None, False) and getattr(args, measure) is None:
+            raise UsageError(f"--{option.replace('_', '-')} belongs to --{measure}: name its model")
+    progress, found = not args.quiet, []
+    if args.bertscore is not None:
+        how = {"layer": args.bertscore_layer, "idf": args.bertscore_idf, "baseline": args.bertscore_baseline}
+        found.append(models.BertScore(args.bertscore, **how, progress=progress))
+    if args.fense is not None:
+        found.append(models.Fense(args.fense, detector=args.fense_detector, progress=progress))
+    if args.clap is not None:
+        found.append(models.ClapScore(args.clap, progress=progress))
+    if args.judge is not None:
+        found.append(models.open_judge(args.judge, progress))
+    return found
+
+
 CAPTIONER_OPTIONS = ("steps", "guidance", "sampler", "beams", "top_p", "temperature")
 
 

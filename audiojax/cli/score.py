@@ -3,12 +3,18 @@
 import sys
 from argparse import ArgumentParser, Namespace
 
-from audiojax.cli.parsing import file_named
+from audiojax.cli.parsing import add_caption_models, caption_models, file_named
+from audiojax.errors import UsageError
 
 EXAMPLES = """
 audiojax score captions.csv references.csv                 # columns: file (or id, ...) and caption, or caption_1, caption_2, ...
 audiojax score captions.csv clotho_captions_evaluation.csv --metrics cider_d,meteor,spice,spider
 audiojax score captions.csv references.csv --allow-missing --json scores.json --csv scores.csv
+audiojax score captions.csv references.csv --bertscore roberta-large --bertscore-idf
+audiojax score captions.csv references.csv --fense models/paraphrase-TinyBERT-L6-v2 --fense-detector echecker_clotho_audiocaps_base.ckpt
+audiojax score captions.csv references.csv --clap laion/clap-htsat-unfused --audio ~/clotho/evaluation
+audiojax score captions.csv references.csv --judge my_judge.py:score       # def score(caption, references): return 0.7
+audiojax score captions.csv references.csv --judge TinyLlama/TinyLlama-1.1B-Chat-v1.0
 """
 
 
@@ -21,6 +27,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAMES",
         help="with commas between: bleu, rouge_l, cider_d, diversity (these by default), meteor, spice, spider (these need Java)",
     )
+    add_caption_models(parser)
+    parser.add_argument("--audio", metavar="DIR", help="folder of the sounds, for --clap")
     parser.add_argument("--allow-missing", action="store_true", help="score the clips that both files have")
     parser.add_argument("--json", type=file_named(".json"), metavar="FILE", help="also write the scores, the card and each clip's values")
     parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the scores with intervals as CSV")
@@ -32,7 +40,10 @@ def run(args: Namespace) -> None:
     from audiojax.report.sections import MetricTable
     from audiojax.report.tables import metric_rows, print_section, write_file
 
+    if (args.clap is None) != (args.audio is None):
+        raise UsageError("--clap and --audio go together: the model, and the folder of the sounds")
     options = {"metrics": args.metrics} if args.metrics else {}
+    options |= {"models": caption_models(args), "audio": args.audio}
     found = api.score(args.captions, args.references, **options, allow_missing=args.allow_missing, progress=not args.quiet)
     for section in found.sections:
         print_section(section)

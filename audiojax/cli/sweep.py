@@ -11,7 +11,8 @@ EXAMPLES = """
 audiojax sweep --config diffatr/soundworld --grid diffusion.steps=10,50,100,200 --workdir runs/steps
 audiojax sweep --config diffatr/soundworld:base --grid loss.generation_weight=0.0,1.0 --seeds 0,1,2 \\
   --domains studio field --workdir runs/claims
-audiojax sweep --config coattention/soundworld:base --grid argument=dual,single,stack,iterate --seeds 0,1,2 --workdir runs/cascades
+audiojax sweep --config coattention/soundworld:base --grid argument=dual,single,stack,iterate --seeds 0,1,2 --probes \\
+  --workdir runs/cascades
 """
 
 
@@ -32,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--domains", nargs="+", default=(), choices=("studio", "field"), help="SoundWorld domains to test in (default: that of training)"
     )
+    parser.add_argument("--probes", action="store_true", help="also ask for SoundWorld's minimal pairs: order, count, binding")
     parser.add_argument("--json", type=file_named(".json"), metavar="FILE", help="also write the table as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -51,6 +53,7 @@ def run(args: Namespace) -> None:
         overrides=args.overrides,
         domains=args.domains,
         split=args.split,
+        probes=args.probes,
         progress=not args.quiet,
     )
     for section in found.sections:

@@ -6,7 +6,7 @@ No jax here: worker processes import this file.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int16
@@ -115,9 +115,14 @@ class ClipTransform:
 
 @dataclass(frozen=True)
 class StatesTransform:
-    """Turns records of tower states into examples: "audio_..." leaves as they are, and of "text_..." leaves the row of one caption."""
+    """Turns records of tower states into examples: "audio_..." leaves as they are, and of "text_..." leaves the row of one caption.
 
-    fixed_length = True
+    Attributes:
+      sentences: captions -> "sentence_..." leaves, a row a caption, for a language model with a tokenizer of its own.
+    """
+
+    sentences: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None
+    fixed_length: ClassVar[bool] = True
 
     def __call__(
         self, record: Mapping[str, Any], clip_index: int, caption: int | None, rng: np.random.Generator | None = None
@@ -127,6 +132,10 @@ class StatesTransform:
             caption = int(rng.integers(len(record["captions"]))) if rng is not None else 0
         example = {name: x for name, x in record.items() if name.startswith("audio_")}
         example |= {name: x if caption == -1 else x[caption] for name, x in record.items() if name.startswith("text_")}
+        if self.sentences is not None:
+            captions = record["captions"]
+            rows = self.sentences(captions if caption == -1 else [captions[caption]])
+            example |= {name: x if caption == -1 else x[0] for name, x in rows.items()}
         return example | {"clip_index": np.int32(clip_index)}
 
     def collate(self, examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

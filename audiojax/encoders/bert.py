@@ -2,10 +2,12 @@
 
 `BertEncoder(config)` returns the last hidden state of every token; DiffATR reads position 0, the [CLS] token, and no pooler. RoBERTa is
 the same network with another vocabulary, one segment and positions that count from its padding id; CLAP's text tower is "roberta-base" with
-the pooler and `norm_eps=1e-12`. `MaskedLmHead` turns the states into logits over the vocabulary, for training a tower on text alone.
-Layers are unrolled: on CPU that is faster than a scan over stacked weights, and it compiles in under half a second.
+the pooler and `norm_eps=1e-12`. `MaskedLmHead` turns the states into logits over the vocabulary, for training a tower on text alone;
+`BertClassifier` labels texts. Layers are unrolled: on CPU that is faster than a scan over stacked weights, and it compiles in under half a
+second.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from audiojax.nn.attention import NORMAL_002, MultiHeadAttention
-from audiojax.nn.mlp import Mlp, gelu_exact
+from audiojax.nn.attention import NORMAL_002
+from audiojax.nn.mlp import gelu_exact
+from audiojax.nn.transformer import TransformerBlock
 from audiojax.typing import Array
 
 
@@ -73,24 +76,6 @@ class BertOutput(NamedTuple):
     pooled: Array | None
 
 
-class BertLayer(nn.Module):
-    """One post-norm block: x = LN(x + drop(MHA(x))); x = LN(x + drop(FFN(x)))."""
-
-    config: BertConfig
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b l d"], mask: Bool[Array, "b l"], *, train: bool) -> Float[Array, "b l d"]:
-        """Refines the token states; only positions where `mask` is True are attended to."""
-        c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        drop = nn.Dropout(c.dropout, deterministic=not train)
-        attended = MultiHeadAttention(c.heads, c.width, dropout=c.attention_dropout, name="attention", **types)(x, mask=mask, train=train)
-        x = nn.LayerNorm(epsilon=c.norm_eps, name="attention_norm", **types)(x + drop(attended))
-        fed = Mlp(c.hidden, c.width, activation=gelu_exact, kernel_init=NORMAL_002, name="mlp", **types)(x, train=train)
-        return nn.LayerNorm(epsilon=c.norm_eps, name="mlp_norm", **types)(x + drop(fed))
-
-
 class BertEncoder(nn.Module):
     """Embeddings, `layers` blocks and, if asked for, the pooler. Weights start as N(0, 0.02), biases as 0.
 
@@ -110,7 +95,8 @@ class BertEncoder(nn.Module):
         self.word, self.position, self.segment = table(c.vocab_size), table(c.max_positions), table(c.segments)
         self.norm = nn.LayerNorm(epsilon=c.norm_eps, **types)
         self.drop = nn.Dropout(c.dropout)
-        self.layer = [BertLayer(c, **types) for _ in range(c.layers)]
+        rates = {"dropout": c.dropout, "attention_dropout": c.attention_dropout}
+        self.layer = [TransformerBlock(c.width, c.heads, c.hidden, norm_eps=c.norm_eps, **rates, **types) for _ in range(c.layers)]
         if c.pooler:
             self.pooler = nn.Dense(c.width, kernel_init=NORMAL_002, **types)
 
@@ -141,15 +127,20 @@ class BertEncoder(nn.Module):
         x = self.word(ids) + self.position(positions)
         x = x + self.segment(jnp.zeros_like(ids) if segments is None else segments)
         x = self.drop(self.norm(x), deterministic=not train)
-        for block in self.layer[:layers]:
-            x = block(x, mask, train=train)
-        return x
+        return _through(self.layer[:layers], x, mask, train).astype(self.dtype)
 
     def upper(self, states: Float[Array, "b l d"], mask: Bool[Array, "b l"], *, first: int, train: bool) -> Float[Array, "b l d"]:
         """The states after the blocks from number `first` on, given those in front of them."""
-        for block in self.layer[first:]:
-            states = block(states, mask, train=train)
-        return states
+        return _through(self.layer[first:], states, mask, train).astype(self.dtype)
+
+
+def _through(
+    blocks: Sequence[TransformerBlock], states: Float[Array, "b l d"], mask: Bool[Array, "b l"], train: bool
+) -> Float[Array, "b l d"]:
+    """The states after some blocks; only positions where `mask` is True are attended to."""
+    for block in blocks:
+        states = block(states, mask=mask[:, None, None, :], train=train)
+    return states
 
 
 class MaskedLmHead(nn.Module):
@@ -171,3 +162,20 @@ class MaskedLmHead(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (c.vocab_size,), self.param_dtype)
         logits = jnp.einsum("...d,vd->...v", x, word_table.astype(self.dtype), preferred_element_type=jnp.float32)
         return logits + jnp.expand_dims(bias.astype(jnp.float32), range(logits.ndim - 1))
+
+
+class BertClassifier(nn.Module):
+    """Logits of `classes` labels that a text may have, each by itself: a linear layer on the state of position 0."""
+
+    config: BertConfig = BertConfig()
+    classes: int = 2
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "b l"], mask: Bool[Array, "b l"], *, train: bool) -> Float[Array, "b c"]:
+        """Classifies token ids, float32 logits; arguments as for `BertEncoder`."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        first = BertEncoder(self.config, name="encoder", **types)(ids, mask, train=train).tokens[:, 0]
+        first = nn.Dropout(self.config.dropout, deterministic=not train)(first)
+        return nn.Dense(self.classes, kernel_init=NORMAL_002, name="classifier", **types)(first).astype(jnp.float32)

@@ -87,12 +87,14 @@ class PannsOutput(NamedTuple):
       frames: [b, frames', width], mean over mel of the last feature map.
       embedding: [b, width], ReLU(fc1(clip)), or None without the head.
       clipwise: [b, classes], tag probabilities in [0, 1], or None without the head.
+      logits: [b, classes], float32, of which `clipwise` is the sigmoid, or None without the head.
     """
 
     clip: Array
     frames: Array
     embedding: Array | None
     clipwise: Array | None
+    logits: Array | None
 
 
 class ConvBlock(nn.Module):
@@ -178,11 +180,11 @@ class Panns(nn.Module):
         frames = jnp.mean(x, axis=2)  # [b, frames', width]
         clip = jnp.max(frames, axis=1) + jnp.mean(frames, axis=1)
         if not c.head:
-            return PannsOutput(clip, frames, None, None)
+            return PannsOutput(clip, frames, None, None, None)
         drop = nn.Dropout(c.head_dropout, deterministic=not train)
         embedding = jax.nn.relu(nn.Dense(c.width, kernel_init=XAVIER, name="fc1", **types)(drop(clip)))
-        logits = nn.Dense(c.classes, kernel_init=XAVIER, name="fc_audioset", **types)(drop(embedding))
-        return PannsOutput(clip, frames, embedding, jax.nn.sigmoid(logits.astype(jnp.float32)))
+        logits = nn.Dense(c.classes, kernel_init=XAVIER, name="fc_audioset", **types)(drop(embedding)).astype(jnp.float32)
+        return PannsOutput(clip, frames, embedding, jax.nn.sigmoid(logits), logits)
 
 
 def cnn14_stages(c: PannsConfig, conv: Callable, norm: Callable) -> list[Callable]:

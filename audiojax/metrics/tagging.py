@@ -34,3 +34,15 @@ def _occurring(scores: np.ndarray, labels: np.ndarray) -> Bool[np.ndarray, " cla
     if not occurring.any():
         raise AudiojaxError(f"none of {labels.shape[1]} classes occurs in {labels.shape[0]} clips: there is nothing to score")
     return occurring
+
+
+def recognised(scores: Float[np.ndarray, "b classes"], labels: Float[np.ndarray, "b classes"]) -> Bool[np.ndarray, "b classes"]:
+    """True where a class sounds and is among the likeliest of its clip, as many as sound in it: a clip of one class asks for the first.
+
+    Raises:
+      AudiojaxError: as `average_precisions`.
+    """
+    _occurring(scores, labels)
+    ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    sounding = labels > 0
+    return sounding & (ranks < sounding.sum(axis=1, keepdims=True))

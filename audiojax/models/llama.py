@@ -73,6 +73,7 @@ PRESETS = {
         rope_scaling=RopeScaling("llama3", 32.0),
         tie_embeddings=True,
     ),
+    "soundworld": LlamaConfig(vocab_size=1_000, width=128, layers=3, heads=4, kv_heads=4, head_width=32, hidden=352, max_positions=128),
     "tiny": LlamaConfig(vocab_size=1_000, width=64, layers=2, heads=4, kv_heads=2, head_width=16, hidden=176, max_positions=512),
 }
 
@@ -177,12 +178,15 @@ class Llama(nn.Module):
 
     Attributes:
       lora: adapters beside the weights; None for the model as it is.
+      remat: keep the states between the layers alone in training, and compute the rest again for the gradient: a layer's worth of memory
+        in place of all layers', for a third more work.
     """
 
     config: LlamaConfig = LlamaConfig()
     lora: Lora | None = None
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     def setup(self):
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -243,6 +247,9 @@ class Llama(nn.Module):
         table = self._table(jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0))
         x, kept = embeds.astype(jnp.float32), []
         for layer in self.layer:
+            if train and self.remat:
+                x = nn.remat(lambda layer, x: layer(x, allowed, table, train=True)[0])(layer, x)
+                continue
             x, pair = layer(x, allowed, table, train=train)
             kept.append(pair)
         return x, kept

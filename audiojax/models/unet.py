@@ -12,17 +12,16 @@ What does not depend on the latents can be computed before a sampler's loop, by 
 Facts and sizes: "cvssp/audioldm-s-full-v2", "cvssp/audioldm2", subfolder unet; "haoheliu/AudioLDM code".
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from audiojax.nn.conv import TORCH_INIT, UpsampleConv
+from audiojax.nn.embed import timestep_sinusoid
 from audiojax.nn.norm import GroupNorm
 from audiojax.nn.spatial import PADDING, Memory, ResidualBlock, SpatialTransformer
 from audiojax.typing import Array
@@ -234,15 +233,3 @@ class UNet(nn.Module):
 
     def _levels(self) -> list[Level]:
         return [*self.down, self.middle, *self.up]
-
-
-def timestep_sinusoid(timesteps: Int[Array, "*b"], width: int) -> Float[Array, "*b width"]:
-    """[cos, sin] of timestep / 10000^(2i / width) for i = 0 .. width / 2 - 1, in float32: how latent diffusion tells its network the time.
-
-    Args:
-      width: an even number.
-    """
-    frequency = np.exp(-math.log(10_000) * np.arange(width // 2) / (width // 2)).astype(np.float32)
-    timesteps = jnp.asarray(timesteps, jnp.float32)[..., None]
-    angle = timesteps * jnp.expand_dims(frequency, range(timesteps.ndim - 1))
-    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)

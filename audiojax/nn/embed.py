@@ -2,8 +2,9 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 
 def sinusoidal_table(max_len: int, width: int) -> Float[np.ndarray, "l d"]:
@@ -22,6 +23,18 @@ def sinusoidal_table(max_len: int, width: int) -> Float[np.ndarray, "l d"]:
     table[:, 0::2] = np.sin(angle)
     table[:, 1::2] = np.cos(angle[:, : width // 2])
     return table
+
+
+def timestep_sinusoid(timesteps: Int[Array, "*b"], width: int) -> Float[Array, "*b width"]:
+    """[cos, sin] of timestep / 10000^(2i / width) for i = 0 .. width / 2 - 1, in float32: how image diffusion tells its network the time.
+
+    Args:
+      width: an even number.
+    """
+    frequency = np.exp(-math.log(10_000) * np.arange(width // 2) / (width // 2)).astype(np.float32)
+    timesteps = jnp.asarray(timesteps, jnp.float32)[..., None]
+    angle = timesteps * jnp.expand_dims(frequency, range(timesteps.ndim - 1))
+    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
 def relative_buckets(length: int, buckets: int = 32, max_distance: int = 128, *, causal: bool = False) -> Int[np.ndarray, "query key"]:

@@ -44,6 +44,8 @@ class Lora:
 class LoraDense(nn.Module):
     """A linear map with its adapter. The parameters of the map itself are those of `nn.Dense`.
 
+    A and B are stored in float32 beside weights of any type: the small updates of training would be lost in bfloat16.
+
     Attributes:
       train: whether dropout acts.
     """
@@ -64,8 +66,8 @@ class LoraDense(nn.Module):
         y = x @ self._param("kernel", self.kernel_init, (width, self.features))
         if self.use_bias:
             y = y + jnp.expand_dims(self._param("bias", nn.initializers.zeros, (self.features,)), range(y.ndim - 1))
-        a = self._param("lora_a", FIRST_A, (width, rank))
-        b = self._param("lora_b", nn.initializers.zeros, (rank, self.features))
+        a = self.param("lora_a", FIRST_A, (width, rank), jnp.float32).astype(self.dtype)
+        b = self.param("lora_b", nn.initializers.zeros, (rank, self.features), jnp.float32).astype(self.dtype)
         x = nn.Dropout(self.lora.dropout, deterministic=not self.train)(x)
         return y + x @ a @ b * jnp.asarray(self.lora.scale, self.dtype)
 

@@ -1,5 +1,11 @@
 """The papers, by name. The trainer knows a paper only as the `Task` that its `make_task` returns."""
 
-from audiojax.papers import coattention, dac, diffatr, towers
+from audiojax.papers import coattention, dac, diffatr, diffusion_link, towers
 
-PAPERS = {"coattention": coattention.PAPER, "dac": dac.PAPER, "diffatr": diffatr.PAPER, "towers": towers.PAPER}
+PAPERS = {
+    "coattention": coattention.PAPER,
+    "dac": dac.PAPER,
+    "diffatr": diffatr.PAPER,
+    "diffusion_link": diffusion_link.PAPER,
+    "towers": towers.PAPER,
+}

@@ -88,6 +88,10 @@ class Statistics:
     measure: Callable[..., Mapping[str, Any]]
 
 
+def _none(config: Mapping[str, Any]) -> tuple[str, ...]:
+    return ()
+
+
 def _as_they_are(phase: str, params: Params) -> Params:
     return params
 
@@ -105,6 +109,8 @@ class Paper:
       encoders: (config, *, vocab_size) -> Encoders; None where the config's `data.states` has no meaning.
       hand_over: (phase, parameters of the phase before) -> those that it starts from.
       statistics: measured on the training data before the first phase, where the paper has some.
+      outside: config -> the slots whose towers a finished run does not hold: it names them, with the hash of their weights. Each is a
+        frozen branch of the parameters with the slot's own name.
     """
 
     phases: tuple[str, ...]
@@ -115,6 +121,7 @@ class Paper:
     encoders: Callable[..., Encoders] | None = None
     hand_over: Callable[[str, Params], Params] = _as_they_are
     statistics: Statistics | None = None
+    outside: Callable[[Mapping[str, Any]], tuple[str, ...]] = _none
 
 
 def choice(key: str, value: str, allowed: Collection[str]) -> str:

@@ -23,6 +23,7 @@ class Entry:
 ZENODO = "https://zenodo.org/records/3987831"
 AUDIOMAE = "https://github.com/facebookresearch/AudioMAE"
 BEATS = "https://github.com/microsoft/unilm/tree/master/beats"
+FENSE = "https://github.com/blmoistawinde/fense/releases/tag/V0.1"
 
 CATALOG = (
     Entry("laion/clap-htsat-unfused", "CLAP", "apache-2.0"),
@@ -39,6 +40,9 @@ CATALOG = (
     Entry("google-bert/bert-large-uncased", "BERT", "apache-2.0"),
     Entry("FacebookAI/roberta-base", "RoBERTa", "mit"),
     Entry("FacebookAI/roberta-large", "RoBERTa", "mit"),
+    Entry("sentence-transformers/paraphrase-TinyBERT-L6-v2", "BERT, Sentence-BERT of FENSE", "apache-2.0"),
+    Entry("echecker_clotho_audiocaps_base.ckpt", "fluency detector of FENSE", "not stated", FENSE),
+    Entry("echecker_clotho_audiocaps_tiny.ckpt", "fluency detector of FENSE", "not stated", FENSE),
     Entry("google-t5/t5-base", "T5 encoder", "apache-2.0"),
     Entry("google-t5/t5-large", "T5 encoder", "apache-2.0"),
     Entry("google/flan-t5-base", "FLAN-T5 encoder", "apache-2.0"),

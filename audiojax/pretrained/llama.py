@@ -8,7 +8,7 @@ from audiojax.errors import UsageError
 from audiojax.models.llama import PARTITION_RULES, Llama, LlamaConfig
 from audiojax.nn.rope import RopeScaling
 from audiojax.pretrained.bert import one_token
-from audiojax.pretrained.kinds import Checkpoint, Kind, expect, number, size
+from audiojax.pretrained.kinds import Checkpoint, Kind, Public, expect, number, size
 from audiojax.pretrained.rules import Family, Row
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.llama import LlamaTower
@@ -97,6 +97,33 @@ def _ids(facts: Mapping[str, Any], key: str, config: LlamaConfig) -> tuple[int, 
     return ids
 
 
+def publish(tower: LlamaTower) -> Public:
+    """A LlamaForCausalLM. ValueError for what its config has no words for here: scaled positions, biases of one map alone."""
+    c = tower.config
+    if c.rope_scaling is not None or c.qkv_bias != c.out_bias:
+        raise ValueError("only a LLaMA with plain rotary positions, and with biases in all maps of attention or in none, is written")
+    facts = {
+        "vocab_size": c.vocab_size,
+        "hidden_size": c.width,
+        "num_hidden_layers": c.layers,
+        "num_attention_heads": c.heads,
+        "num_key_value_heads": c.kv_heads,
+        "head_dim": c.head_width,
+        "intermediate_size": c.hidden,
+        "max_position_embeddings": c.max_positions,
+        "rope_theta": c.rope_theta,
+        "rms_norm_eps": c.norm_eps,
+        "tie_word_embeddings": c.tie_embeddings,
+        "attention_bias": c.qkv_bias,
+        "mlp_bias": c.mlp_bias,
+        "hidden_act": "silu",
+        "bos_token_id": tower.bos_id[0] if tower.bos_id else None,
+        "eos_token_id": list(tower.eos_ids) or None,
+        "pad_token_id": tower.tokenizer.pad_id if tower.tokenizer else None,
+    }
+    return Public(tower, {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **facts})
+
+
 def _rope(facts: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     """(theta, scaling) from `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of older folders."""
     found = facts.get("rope_parameters") or facts.get("rope_scaling") or {}
@@ -133,5 +160,13 @@ def _refuse_windows(facts: Mapping[str, Any], positions: int) -> None:
 
 
 KIND = Kind(
-    config_of, Llama, family, one_token, types=("llama", "mistral", "qwen2"), tower=LlamaTower, rules=PARTITION_RULES, fields=tower_fields
+    config_of,
+    Llama,
+    family,
+    one_token,
+    types=("llama", "mistral", "qwen2"),
+    tower=LlamaTower,
+    rules=PARTITION_RULES,
+    fields=tower_fields,
+    publish=publish,
 )

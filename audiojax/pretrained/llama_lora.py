@@ -2,20 +2,18 @@
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from safetensors.numpy import save_file
 
 from audiojax.errors import UsageError
 from audiojax.files import shown
-from audiojax.nn.lora import Lora, merge_lora
+from audiojax.nn.lora import LORA, Lora, merge_lora
+from audiojax.partition import merge_params, split_params
 from audiojax.pretrained import rules
 from audiojax.pretrained.kinds import expect, number, size
 from audiojax.pretrained.llama import KIND
@@ -53,10 +51,10 @@ def add_adapter(tower: LlamaTower, folder: str | os.PathLike) -> LlamaTower:
     lora = read_lora(folder)
     module = tower.module.clone(lora=lora)
     variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *KIND.example(tower.config), train=False))
-    wanted = adapter_leaves(variables["params"])
+    wanted, _ = split_params(variables["params"], LORA)
     with open_weights(folder) as weights:
         made, _ = rules.load(weights.shapes(), weights.__getitem__, {"params": wanted}, FAMILY, lambda _, array: jnp.asarray(array))
-    return replace(tower, module=module, params={"params": _joined(tower.params["params"], made["params"])})
+    return replace(tower, module=module, params={"params": merge_params(made["params"], tower.params["params"])})
 
 
 def merge_adapter(tower: LlamaTower) -> LlamaTower:
@@ -70,7 +68,8 @@ def save_adapter(params: Params, lora: Lora, folder: str | os.PathLike) -> None:
     """Writes the A and B among `params` as peft does, for LLaMA as a causal language model."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = rules.export({"params": adapter_leaves(params)}, FAMILY)
+    adapter, _ = split_params(params, LORA)
+    tensors = rules.export({"params": adapter}, FAMILY)
     save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "adapter_model.safetensors")
     facts = {
         "peft_type": "LORA",
@@ -106,13 +105,3 @@ def read_lora(folder: Path) -> Lora:
     return Lora(
         size(facts, "r"), number(facts, "lora_alpha"), number(facts, "lora_dropout", 0.0), tuple(sorted(ours[name] for name in targets))
     )
-
-
-def adapter_leaves(params: Params) -> dict[str, Any]:
-    """The A and B among the parameters, in their places."""
-    flat = traverse_util.flatten_dict(dict(params))
-    return traverse_util.unflatten_dict({path: leaf for path, leaf in flat.items() if path[-1] in ("lora_a", "lora_b")})
-
-
-def _joined(params: Params, adapter: Mapping[str, Any]) -> dict[str, Any]:
-    return traverse_util.unflatten_dict(traverse_util.flatten_dict(dict(params)) | traverse_util.flatten_dict(dict(adapter)))

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, Sharding
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.partition import param_spec
-from audiojax.pretrained import audiomae, beats, bert, clap, hifigan, laion_clap, llama, panns, parts, rules, t5, unet, vae
+from audiojax.pretrained import audiomae, beats, bert, clap, fluency, hifigan, laion_clap, llama, panns, parts, rules, t5, unet, vae
 from audiojax.pretrained.kinds import Checkpoint, Kind
 from audiojax.pretrained.reading import WeightFile, open_weights
 from audiojax.towers.base import Tower
@@ -33,6 +33,7 @@ KINDS = {
     "audiomae": audiomae.KIND,
     "beats": beats.KIND,
     "bert": bert.KIND,
+    "fluency detector": fluency.KIND,
     "t5": t5.KIND,
     "llama": llama.KIND,
     "unet": unet.KIND,

@@ -11,7 +11,8 @@ from audiojax.files import write_whole
 from audiojax.report.curves import line_chart
 from audiojax.report.pictures import spectrogram_png
 from audiojax.report.players import audio_uri, data_uri
-from audiojax.report.sections import Curves, Metric, MetricTable, Section, Sound
+from audiojax.report.scatter import scatter_chart
+from audiojax.report.sections import Curves, Metric, MetricTable, Scatter, Section, Sound
 from audiojax.report.tables import is_numeric, show_metric, show_number, show_plain, show_share
 
 
@@ -56,6 +57,7 @@ def render(*, title: str, sections: Sequence[Section], subtitle: str = "") -> st
         plain=show_plain,
         bar=bar,
         chart=_chart,
+        scatter=_scatter,
         span=lambda sound: f"{len(sound.waveform) / sound.sample_rate:.2f} s, 40 Hz to {sound.sample_rate / 2000:g} kHz (mel scale)",
         player=lambda sound: once("audio", sound, lambda: audio_uri(sound.waveform, sound.sample_rate)),
         picture=lambda sound: once("picture", sound, lambda: data_uri(spectrogram_png(sound.waveform, sound.sample_rate), "image/png")),
@@ -88,6 +90,10 @@ def _filled(table: MetricTable) -> dict[str, bool]:
     """Which optional columns some metric of the table fills."""
     has = {name: any(getattr(m, name) is not None for m in table.metrics) for name in ("chance", "ceiling", "progress")}
     return has | {"bar": any(m.percent for m in table.metrics), "interval": any(m.low is not None for m in table.metrics)}
+
+
+def _scatter(section: Scatter) -> Markup:
+    return scatter_chart(section.panels, label=f"{section.title}: {', '.join(section.panels)}")
 
 
 def _chart(curves: Curves) -> Markup:

@@ -72,6 +72,15 @@ class Curves:
 
 
 @dataclass(frozen=True, eq=False)
+class Scatter:
+    """Clouds of points in panels side by side that share their axes. `panels`: name -> cloud -> points [n, 2]."""
+
+    title: str
+    panels: Mapping[str, Mapping[str, np.ndarray]]
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Sound:
     """A clip to listen to.
 
@@ -159,4 +168,4 @@ class Note:
     paragraphs: Sequence[str] = field(default_factory=tuple)
 
 
-Section = MetricTable | Table | Curves | TopLists | Sounds | Wordings | Card | Note
+Section = MetricTable | Table | Curves | Scatter | TopLists | Sounds | Wordings | Card | Note

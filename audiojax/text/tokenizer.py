@@ -91,6 +91,12 @@ class Tokenizer:
         """Id at the positions where the mask is False."""
         return self.backend.pad_token_id
 
+    @property
+    def frame_ids(self) -> frozenset[int]:
+        """The special tokens that stand around every text."""
+        encoding = self.backend.backend_tokenizer.encode("a")
+        return frozenset(token for token, special in zip(encoding.ids, encoding.special_tokens_mask, strict=True) if special)
+
     def identity(self) -> str:
         """Hash of everything that decides the ids of a text."""
         return hashlib.sha256(self.backend.backend_tokenizer.to_str().encode()).hexdigest()
@@ -106,32 +112,36 @@ class Tokenizer:
         Raises:
           UsageError: a text that is empty, blank or no string; or a max_length without room for a token.
         """
-        if max_length < self.closing + 2:
-            raise UsageError(f"max_length {max_length} leaves no room for text between the special tokens")
-        rows = self.rows(texts, allow_empty=allow_empty)
+        rows = self.rows(texts, max_length, allow_empty=allow_empty)
         ids = np.full((len(texts), max_length), self.pad_id, np.int32)
         mask = np.zeros((len(texts), max_length), bool)
         for i, row in enumerate(rows):
-            if len(row) > max_length:
-                row = row[: max_length - self.closing] + row[len(row) - self.closing :]
             ids[i, : len(row)] = row
             mask[i, : len(row)] = True
         return ids, mask
 
-    def rows(self, texts: Sequence[str], *, allow_empty: bool = False) -> list[list[int]]:
-        """The ids of each text, whatever their number, with the special tokens; `allow_empty` as for `encode`.
+    def rows(self, texts: Sequence[str], max_length: int | None = None, *, allow_empty: bool = False) -> list[list[int]]:
+        """The ids of each text with the special tokens, whatever their number, or cut as `encode` does; `allow_empty` as there.
 
         Raises:
-          UsageError: a text that is empty, blank or no string.
+          UsageError: as `encode`.
         """
+        if max_length is not None and max_length < self.closing + 2:
+            raise UsageError(f"max_length {max_length} leaves no room for text between the special tokens")
         for i, text in enumerate(texts):
             if not isinstance(text, str) or not (allow_empty or text.strip()):
                 raise UsageError(f"text {i} of {len(texts)} is empty: {text!r}")
-        return [encoding.ids for encoding in self.backend.backend_tokenizer.encode_batch(list(texts))]
+        rows = [encoding.ids for encoding in self.backend.backend_tokenizer.encode_batch(list(texts))]
+        if max_length is None:
+            return rows
+        return [row if len(row) <= max_length else row[: max_length - self.closing] + row[len(row) - self.closing :] for row in rows]
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each row of ids, without special tokens and without white space at its ends."""
-        return [text.strip() for text in self.backend.batch_decode([list(map(int, row)) for row in rows], skip_special_tokens=True)]
+        """The text of each row of ids, without special tokens and without white space at its ends; words with a hyphen are one again."""
+        texts = [text.strip() for text in self.backend.batch_decode([list(map(int, row)) for row in rows], skip_special_tokens=True)]
+        pair = self.backend.backend_tokenizer.encode("a-a", add_special_tokens=False).ids
+        split = " - " in self.backend.decode(pair)  # BERT's words end at a hyphen, and its decoder puts a space around each
+        return [text.replace(" - ", "-") for text in texts] if split else texts
 
     def save(self, folder: str | Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which `load` and transformers' AutoTokenizer open."""

@@ -27,10 +27,18 @@ from audiojax.towers.text import checked_tokens
 from audiojax.towers.waveforms import Waveforms, clips_at
 from audiojax.typing import Array
 
+NO_TOKENIZER = "this CLAP came without a tokenizer: dataclasses.replace(tower, tokenizer=Tokenizer.load(FOLDER)) adds one"
+
 
 @dataclass(frozen=True, eq=False)
 class ClapTextTower(Tower):
-    """The text half of CLAP, as AudioLDM folders hold it."""
+    """The text half of CLAP, as AudioLDM folders hold it.
+
+    Attributes:
+      tokenizer: lies in another folder of a pipeline; `dataclasses.replace` adds it.
+    """
+
+    tokenizer: Tokenizer | None = None
 
     def __call__(self, input_ids: Int[Array, "b l"], attention_mask: Bool[Array, "b l"]) -> Float[Array, "b d"]:
         """Projected embeddings, not yet at length 1 (`text_embeds` of transformers' ClapTextModelWithProjection).
@@ -39,6 +47,24 @@ class ClapTextTower(Tower):
           UsageError: ids that are out of range, or shapes that differ.
         """
         return infer(self.module, self.params, *checked_tokens(input_ids, attention_mask, self.config.text.vocab_size)).embedding
+
+    def embed_text(self, texts: Sequence[str]) -> Float[np.ndarray, "b d"]:
+        """One unit vector in float32 for each text, each by itself: neighbours change no bit of it. "" is AudioLDM's unconditional text.
+
+        Texts are cut at the positions of the encoder, which are 512 as in transformers.
+
+        Raises:
+          UsageError: the tower has no tokenizer.
+        """
+        if self.tokenizer is None:
+            raise UsageError(NO_TOKENIZER)
+        longest, found = self.config.text.max_length, []
+        for row in self.tokenizer.rows(texts, longest, allow_empty=True):
+            length = min(longest, 1 << max(len(row) - 1, 15).bit_length())  # few shapes, few programs
+            ids = np.full((1, length), self.config.text.padding_id, np.int32)
+            ids[0, : len(row)] = row
+            found.append(np.asarray(self(ids, np.arange(length)[None] < len(row)))[0])
+        return unit_rows(found, self.config.projection)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +145,7 @@ class ClapTower(Tower):
           UsageError: the tower has no tokenizer, or what is given is no list of texts.
         """
         if self.tokenizer is None:
-            raise UsageError("this CLAP came without a tokenizer: dataclasses.replace(tower, tokenizer=Tokenizer.load(FOLDER)) adds one")
+            raise UsageError(NO_TOKENIZER)
         if isinstance(texts, str):
             raise UsageError("a list of texts is needed, not one text")
         length = min(self.max_tokens, self.config.text.max_length)
@@ -161,13 +187,13 @@ class Batches:
     device works while the host prepares, and no more than two batches are held.
     """
 
-    def __init__(self, call: Callable[..., Array], size: int, take: Callable[[int, np.ndarray], None]):
+    def __init__(self, call: Callable[..., Array], size: int, take: Callable[[Any, np.ndarray], None]):
         """`call` maps stacked rows to one vector a row; `take` receives (owner, vector) in the order of `put`."""
         self.call, self.size, self.take = call, size, take
-        self.rows: list[tuple[int, tuple]] = []
-        self.sent: tuple[list[int], Array] | None = None
+        self.rows: list[tuple[Any, tuple]] = []
+        self.sent: tuple[list[Any], Array] | None = None
 
-    def put(self, owner: int, row: tuple) -> None:
+    def put(self, owner: Any, row: tuple) -> None:
         """Adds a row, a tuple of arrays."""
         self.rows.append((owner, row))
         if len(self.rows) == self.size:

@@ -74,7 +74,8 @@ class LlamaTower(Tower):
         """Tokens that continue the prompts, in NumPy. Row i depends on prompt, prefix and place i alone.
 
         Args:
-          prompts: texts, to which the tokenizer adds its first token, or ids, to which nothing is added. None: the first token alone.
+          prompts: texts, to which the tokenizer adds its first token but no end, or ids, to which nothing is added. None: the first token
+            alone.
           prefix: embeddings that stand in front of token `prefix_at` of each prompt; 1 is behind the first token.
           prefix_mask: True = valid; all by default.
           seed: of the draws, where temperature > 0.
@@ -131,7 +132,8 @@ class LlamaTower(Tower):
         if isinstance(prompts, str) or len(prompts) == 0:
             raise UsageError(f"prompts are {prompts!r:.80}; a list of texts, or of ids, is needed")
         if isinstance(prompts[0], str):
-            prompts = self._tokenizer().rows(prompts)
+            tokenizer = self._tokenizer()
+            prompts = [row[: len(row) - tokenizer.closing] for row in tokenizer.rows(prompts)]
         rows = [np.asarray(row, np.int32).reshape(-1) for row in prompts]
         for i, row in enumerate(rows):
             if row.size == 0 or row.min() < 0 or row.max() >= self.config.vocab_size:

@@ -1,4 +1,4 @@
-"""Text encoders as callable towers: BERT, RoBERTa and the encoder of T5."""
+"""Text encoders as callable towers: BERT, RoBERTa and the encoder of T5; and a BERT that labels texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +27,21 @@ class TextTower(Tower):
         """
         out = infer(self.module, self.params, *checked_tokens(input_ids, attention_mask, self.config.vocab_size))
         return getattr(out, "tokens", out)
+
+
+@dataclass(frozen=True, eq=False)
+class TextClassifierTower(Tower):
+    """The labels of texts, by a `BertClassifier`.
+
+    Attributes:
+      labels: names of the logits.
+    """
+
+    labels: tuple[str, ...] = ()
+
+    def __call__(self, input_ids: Int[Array, "b l"], attention_mask: Bool[Array, "b l"]) -> Float[Array, "b c"]:
+        """Logits of token ids; arguments and errors as for `TextTower`."""
+        return infer(self.module, self.params, *checked_tokens(input_ids, attention_mask, self.config.vocab_size))
 
 
 def checked_tokens(

@@ -131,6 +131,8 @@ def fit(
     with Checkpoints(folder, task=task.name, layout=layout, keep=phase.keep, say=warn) as checkpoints:
         restored = checkpoints.restore_newest(run.target, run.shardings)
         run, state = _fill(run, restored.state if restored else None, variables)
+        if not phase.steps:
+            return _untrained(run, state, workdir, eval_data)
         start = restored.step if restored else 0
         if restored and restored.meta["frozen"] != _fingerprint(run.frozen):
             raise UsageError(f"{folder}: the frozen parameters differ from those of the saved run; use another workdir")
@@ -169,8 +171,8 @@ def _set_up(task: Task, phase: Phase, init_batch: Any, init_params: Any, init_mo
     given, given_state = flat_paths(init_params or {}), flat_paths(init_model_state or {})
     whole_state = _check_init("init_model_state", abstract["model_state"], given_state)
     complete = _check_init("init_params", whole, given) and whole_state
-    trainable, frozen = split_params(whole, phase.trainable)
-    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
+    trainable, frozen = _halves(whole, phase)
+    optimizer = make_optimizer(phase.groups if phase.steps else {}, trainable, phase.steps)
 
     def create(params: Any, model_state: Any) -> TrainState:
         return create_state(params, model_state, optimizer, train_key, bool(phase.ema_decay))
@@ -198,13 +200,18 @@ def _init(task: Task, shardings: Any) -> Any:
     return jax.jit(task.init, out_shardings=shardings, compiler_options=options)
 
 
+def _halves(params: Params, phase: Phase) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the phase trains, and the rest; without steps all is the rest."""
+    return split_params(params, phase.trainable) if phase.steps else ({}, dict(params))
+
+
 def _fill(run: _Run, state: TrainState | None, variables: Any) -> tuple[_Run, TrainState]:
     """The run with its frozen parameters, and its state; variables are made only where one of the two needs them."""
     has_frozen = bool(jax.tree.leaves(run.frozen_shardings))
     if state is not None and not has_frozen:
         return run, state
     params, model_state = variables()
-    trainable, frozen = split_params(params, run.phase.trainable)
+    trainable, frozen = _halves(params, run.phase)
     if state is None:
         state = jax.jit(run.create, out_shardings=run.shardings)(trainable, model_state)
         state = place(state, run.shardings)  # the step donates it: no buffer may be the caller's
@@ -338,6 +345,16 @@ def _evaluate(
         if choice == "raw" and on_eval is not None and writer.active:
             on_eval(step, predictions, writer)
     return scores
+
+
+def _untrained(run: _Run, state: TrainState, workdir: str | os.PathLike, eval_data: Any) -> FitResult:
+    """What the phase starts from, evaluated."""
+    metrics, key = {}, jax.random.fold_in(jax.random.key(run.phase.seed), 2)
+    if eval_data is not None:
+        metrics, _ = evaluate(run.task, run.layout, run.predict, run.frozen, state.model_state, eval_data(), key)
+        with Writer(workdir, run.phase.name, 0, active=jax.process_index() == 0) as writer:
+            writer.scalars(0, {f"val/{name}": value for name, value in metrics.items()})
+    return FitResult(run.frozen, state.model_state, 0, "raw", metrics, 0)
 
 
 def _chosen(run: _Run, state: TrainState, checkpoints: Checkpoints) -> FitResult:

@@ -14,7 +14,7 @@ class Phase:
 
     Attributes:
       name: folder of the checkpoints and first column of metrics.csv, for instance "contrastive".
-      steps: length of the phase, in batches.
+      steps: length of the phase, in batches; 0 = nothing is trained, and the phase only evaluates what it starts from.
       batch_size: examples of the global batch.
       groups: optimiser groups, see `audiojax.trainer.optim.Group`.
       trainable: regex on parameter paths; the rest is frozen.
@@ -62,7 +62,7 @@ def make_phase(name: str, *sections: Mapping[str, Any]) -> Phase:
     if missing:
         raise UsageError(f"phase '{name}': '{missing[0]}' is missing")
     phase = Phase(name=name, **{**merged, "mesh": tuple(merged.get("mesh", (-1, 1, 1)))})
-    for key, least in (("steps", 1), ("batch_size", 1), ("accumulate", 1), ("keep", 1), ("log_every", 1), ("max_bad_steps", 1)):
+    for key, least in (("steps", 0), ("batch_size", 1), ("accumulate", 1), ("keep", 1), ("log_every", 1), ("max_bad_steps", 1)):
         if getattr(phase, key) < least:
             raise UsageError(f"phase '{name}': {key}={getattr(phase, key)} is below {least}")
     if not 0 <= phase.ema_decay < 1:

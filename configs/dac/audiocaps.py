@@ -45,7 +45,9 @@ def published(arg: str, *, clips: int, captions: int, windows: int) -> ConfigDic
     config.model.end = 102
     config.model.denoiser_preset = "ladic" if arg == "ladic" else "base"
     config.model.decoder_preset = "base"
+    config.model.dropout = 0.1
     config.model.dtype = "bfloat16"
+    config.noise.beta_start, config.noise.beta_end = 1e-4, 0.02
     config.inference.ending = "."
 
     batch = 64

@@ -1,10 +1,10 @@
-"""The towers that SoundWorld's papers start from, small enough for two CPU cores; `audiojax towers` trains all six.
+"""The towers that SoundWorld's papers start from, small enough for two CPU cores; `audiojax towers` trains all seven.
 
   audiojax train --config configs/towers/soundworld.py:clap --workdir runs/towers/clap
   audiojax train --config configs/towers/soundworld.py:tagger,base --workdir runs/towers/tagger
-Towers: clap (arXiv 2211.06687), audiomae (2207.06405), beats (2212.09058), bert (1810.04805), t5 (1910.10683), and the tagger (CNN14,
-1912.10211), which only evaluation uses. They learn from the split `pretrain`; text and sound alone from both domains, pairs from one.
-CLAP's audio half and BEATs learn first, or only, which classes sound when.
+Towers: clap (arXiv 2211.06687), audiomae (2207.06405), beats (2212.09058), bert (1810.04805), t5 (1910.10683), llama (2302.13971), and the
+tagger (CNN14, 1912.10211), which only evaluation uses. They learn from the split `pretrain`; text and sound alone from both domains, pairs
+from one. CLAP's audio half and BEATs learn first, or only, which classes sound when.
 """
 
 from ml_collections import ConfigDict
@@ -16,8 +16,9 @@ PHASES = {  # of each tower: batch size, learning rate, steps at mini and at bas
     "bert": {"masked_lm": (64, 2e-3, 180, 2_500)},
     "t5": {"span_corruption": (32, 2e-3, 200, 2_500)},
     "tagger": {"tagging": (32, 3e-3, 130, 2_000)},
+    "llama": {"causal_lm": (32, 2e-3, 300, 2_500)},
 }
-TEXT = ("bert", "t5")
+TEXT = ("bert", "t5", "llama")
 
 
 def get_config(arg: str = "clap") -> ConfigDict:
@@ -57,11 +58,11 @@ def get_config(arg: str = "clap") -> ConfigDict:
     config.tokenizer.domain = "studio+field"  # whose captions these are: the same for all towers, so that they share one tokenizer
 
     config.model = ConfigDict({"tower": tower, "dtype": "float32"})
-    config.model.preset = "tiny"
+    config.model.preset = "soundworld" if tower == "llama" else "tiny"
     if tower == "audiomae":
         config.model.masked = 0.8  # share of the patches
         config.model.decoder = ConfigDict({"width": 64, "layers": 2, "heads": 4})
-    else:
+    elif tower != "llama":
         config.model.dropout = 0.1 if size == "base" else 0.0  # the few epochs of mini need none
     if tower in ("clap", "beats", "tagger"):
         config.model.spec_augment = ConfigDict({"time_stripes": 2, "time_width": 24, "mel_stripes": 2, "mel_width": 6})

@@ -1,4 +1,7 @@
-"""Opens the data of a run in a process of several; the first one takes its time: python -m tests.api.run_open FOLDER SECONDS [fail]."""
+"""Opens the data of runs in a process of several: python -m tests.api.run_open FOLDER SECONDS.
+
+The first process takes its time to build them, and fails at the last ones.
+"""
 
 import importlib
 import os
@@ -7,7 +10,7 @@ import time
 from pathlib import Path
 
 
-def main(folder, seconds, fail=""):
+def main(folder, seconds):
     os.environ["JAX_PLATFORMS"] = "cpu"
 
     import jax
@@ -20,11 +23,11 @@ def main(folder, seconds, fail=""):
     train = importlib.import_module("audiojax.api.train")  # the package's own `train` is the function
 
     def open_split(data, split, progress):
-        built = Path(folder) / split
+        built = Path(folder) / f"{data['domain']}-{split}"
         if jax.process_index() == 0:
-            time.sleep(float(seconds) / 4)
-            if fail:
+            if data["domain"] == "field":
                 raise UsageError("cannot be built")
+            time.sleep(float(seconds) / 4)
             built.touch()
         if not built.exists():
             raise UsageError("is not built")
@@ -32,15 +35,15 @@ def main(folder, seconds, fail=""):
 
     train.open_split = open_split
     distributed.initialize()
+    for _ in range(2):  # as two runs in the same processes
+        train._open_together({"data": {"domain": "studio"}, "tokenizer": {}}, progress=False)
+    print("together:", multihost_utils.process_allgather(np.int32(jax.process_index())).tolist())
     try:
-        for _ in range(2):  # as two runs in the same processes
-            train._open_together({"data": {"domain": "studio"}, "tokenizer": {}}, progress=False)
+        train._open_together({"data": {"domain": "field"}, "tokenizer": {}}, progress=False)
     except UsageError as error:
         print(error)
         distributed.shutdown()
         raise SystemExit(error.exit_code) from None
-    print("together:", multihost_utils.process_allgather(np.int32(jax.process_index())).tolist())
-    distributed.shutdown()
 
 
 if __name__ == "__main__":

@@ -100,6 +100,8 @@ def test_further_captions_are_trained_on(overrides, tmp_path):
 def test_a_sweep_goes_over_the_config_s_argument(overrides, tmp_path):
     spec = "coattention/soundworld:debug"
     small = [*overrides, "model.cascade.width=8", "model.cascade.heads=2", "model.cascade.hidden=16", "data.max_tokens=8"]
-    found = sweep(spec, [("argument", ("dual", "single"))], (0,), tmp_path, overrides=small, progress=False)
+    found = sweep(spec, [("argument", ("dual", "single"))], (0,), tmp_path, overrides=small, probes=True, progress=False)
+    probed = [row["measure"] for row in found.rows if row["direction"] == "probe"]
+    assert probed == [kind for kind in ("order", "count", "binding") for _ in range(2)]
     assert {row["setting"] for row in found.rows} == {"argument=dual", "argument=single"}
     assert load_setting(spec, small, (("argument", "stack"), ("model.cascade.depth", "3")), 5).model.cascade.depth == 3

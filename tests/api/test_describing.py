@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from audiojax.api import evaluate_describing, evaluation
-from audiojax.api.caption_measures import MEASURES, count, values
+from audiojax.api.caption_measures import AGREEMENT, TRUTH, count, values
+from audiojax.api.caption_models import CaptionModel
 from audiojax.api.compare import compare_counts
 from audiojax.api.data import open_split
 from audiojax.api.evaluate_describing import load_counts, of_others
 from audiojax.data.soundworld.scenes import Scene
+from audiojax.data.transforms import to_float
 from audiojax.errors import UsageError
 from tests.api.captioner import Listener
 
@@ -95,6 +97,31 @@ def test_data_without_truth_or_further_references(source, opened, tmp_path, monk
     assert [section.title for section in found.sections] == ["Agreement with people", "Diversity", "Speed", "Metric card"]
 
 
+class Overlap(CaptionModel):
+    """Share of a caption's letters that a reference has, and the loudest sample of the clip."""
+
+    card = {"overlap": "of letters"}
+
+    def measure(self, said, progress=True):
+        shared = [
+            max(len({*text} & {*one}) for one in own) / len({*text}) for text, own in zip(said.captions, said.references, strict=True)
+        ]
+        return {"judge": np.array(shared), "clap": np.array([np.abs(samples).max() for samples, _ in said.sounds()])}
+
+
+def test_models_measure_the_captions_chance_and_people(source, opened, tmp_path):
+    opened(Listener(source, first, **CONFIG))
+    found = evaluate.evaluate(tmp_path, "val", models=[Overlap()], progress=False)
+    table = next(section for section in found.sections if section.title == "Agreement with people")
+    row = {one.name: one for one in table.metrics}["judge"]
+    assert row.value == found.scores["judge"] == 1
+    assert row.chance < 1
+    assert row.ceiling <= 1
+    loudest = [np.abs(to_float(source[i]["audio"])).max() for i in range(len(source))]
+    np.testing.assert_allclose(load_counts(tmp_path / "evaluation" / "val")["clap"][0], loudest)
+    assert json.loads(found.json.read_text())["card"]["overlap"] == "of letters"
+
+
 def no_training_data(data, split, progress):
     raise UsageError("moved")
 
@@ -125,11 +152,11 @@ def test_counts_are_what_the_numbers_are_made_of(source):
     scenes, references = [Scene.parse(record["scene"]) for record in records], [record["captions"] for record in records]
     one_off = [records[i - i % 2]["captions"][i % 5] for i in range(len(records))]  # every second caption is of another clip
     counts = count(one_off, references, scenes)
-    assert counts.keys() == {*MEASURES}
+    assert counts.keys() == {*AGREEMENT, *TRUTH}
     order = np.random.default_rng(0).permutation(len(records))
     shuffled = count([one_off[i] for i in order], [references[i] for i in order], [scenes[i] for i in order])
     assert values(shuffled) == pytest.approx(values(counts))
-    for name, measure in MEASURES.items():
+    for name, measure in (AGREEMENT | TRUTH).items():
         assert counts[name].shape[1] == len(records)
         np.testing.assert_allclose(shuffled[name], counts[name][:, order], rtol=1e-9)
         interval = measure.interval(counts[name])

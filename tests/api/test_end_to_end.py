@@ -142,7 +142,7 @@ def test_sweep_compares_and_goes_on(run, tmp_path):
     options = {"overrides": overrides, "domains": ("studio",), "progress": False}
     found = audiojax.sweep("diffatr/soundworld:debug", grid, (1,), workdir, **options)
     assert (workdir / "inference.top_m=4" / "seed1" / "final" / "card.json").is_file()
-    assert len(found.rows) == 2 * 2 * 2 * 2  # directions, settings, scores, measures
+    assert len(found.rows) == 2 * 2 * 2 * 4  # directions, settings, scores, measures
     same = [row for row in found.rows if row["setting"] == "inference.top_m=0" and row["scores"] == "cosine"]
     assert all(row["against first estimate"] == 0 for row in same)  # M does not touch the dual encoder
     stamps = {path: path.stat().st_mtime_ns for path in workdir.rglob("card.json")}
@@ -185,11 +185,11 @@ def test_a_sweep_tests_in_all_domains_that_are_named_or_trained_on(run, tmp_path
         return {row["domain"]: len([r for r in found.rows if r["domain"] == row["domain"]]) for row in found.rows}
 
     studio = [("data.domain", ("studio",))]
-    assert domains(studio) == {"studio": 8}  # directions, scores, measures
-    assert domains(studio, domains=("field",)) == {"field": 8}
+    assert domains(studio) == {"studio": 16}  # directions, scores, measures
+    assert domains(studio, domains=("field",)) == {"field": 16}
     evaluations = tmp_path / "data.domain=studio" / "seed20" / "evaluation"
     assert {path.name for path in evaluations.iterdir()} == {"test", "test-field"}
-    assert domains([("data.domain", ("studio", "field"))]) == {"studio": 16, "field": 16}
+    assert domains([("data.domain", ("studio", "field"))]) == {"studio": 32, "field": 32}
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from audiojax.api.start import Start, start_of, tokenizer_folder
 from audiojax.api.train import train
 from audiojax.config import load_config, to_dict
 from audiojax.encoders.bert import PRESETS as BERTS
-from audiojax.encoders.bert import BertEncoder
+from audiojax.encoders.bert import BertConfig, BertEncoder
 from audiojax.encoders.panns import PRESETS as PANNS
-from audiojax.encoders.panns import Panns
+from audiojax.encoders.panns import Panns, PannsConfig
 from audiojax.errors import UsageError
 from audiojax.papers import PAPERS
 from audiojax.partition import flat_paths
@@ -31,8 +31,17 @@ CAPTIONS = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_towers():
+    """The tiny towers with a few channels, which compile fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PANNS["cnn14"], "tiny", PannsConfig(channels=(2, 4), input_pool=(8, 8), sample_rate=16_000))
+        patch.setitem(BERTS, "tiny", BertConfig(width=8, layers=1, heads=2, hidden=8, max_positions=64))
+        yield
+
+
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
+def checkpoints(tmp_path_factory, small_towers):
     """(PANNs file, BERT folder, config of the BERT, variables of both): the tiny presets in the layouts of published ones."""
     root = tmp_path_factory.mktemp("checkpoints")
     audio = replace(PANNS["cnn14"]["tiny"], head=True)
@@ -117,7 +126,8 @@ def test_what_does_not_fit_is_named(checkpoints, tiny_panns, overrides, words):
 @pytest.mark.slow
 def test_a_run_starts_from_checkpoints_and_needs_them_no_more(checkpoints, tiny_panns, tmp_path):
     file, folder, *_ = checkpoints
-    overrides = ["data.source=memory", "data.size=0.02", f"init.audio={file}", f"init.text={folder}"]
+    overrides = ["data.source=memory", "data.size=0.006", "train.eval_batch_size=8", f"init.audio={file}", f"init.text={folder}"]
+    overrides += [f"{phase}.{setting}" for phase in ("contrastive", "hybrid") for setting in ("steps=2", "batch_size=8")]
     final = train(load_config("diffatr/soundworld:debug", overrides), tmp_path / "run", progress=False)
     card = json.loads((final / "card.json").read_text())
     assert card["started from"].keys() == {"audio", "text"}

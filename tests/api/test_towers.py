@@ -13,15 +13,16 @@ import audiojax
 from audiojax.api import load_finder
 from audiojax.api.data import make_tokenizer
 from audiojax.api.start import start_of, tokenizer_folder
-from audiojax.api.towers import most_frequent_token, retrieval_metrics, training_minutes, word_metric
+from audiojax.api.towers import perplexity, retrieval_metrics, token_counts, training_minutes, word_metric
 from audiojax.api.train import _open_together
 from audiojax.config import load_config, to_dict
 from audiojax.encoders import audiomae, beats, bert, clap, htsat, panns, t5
 from audiojax.encoders.bert import BertConfig
 from audiojax.errors import UsageError
+from audiojax.models import llama
 from audiojax.papers import PAPERS
 from audiojax.partition import flat_paths
-from audiojax.text.tokenizer import Tokenizer
+from audiojax.text.tokenizer import CLS, SEP, Tokenizer
 from audiojax.towers.clap import ClapTower
 from audiojax.towers.panns import PannsTower
 from audiojax.towers.spectrogram import AudioMaeTower, BeatsTower
@@ -88,7 +89,7 @@ def test_what_does_not_search_says_so(text_tower):
     folder, _ = text_tower
     with pytest.raises(UsageError, match="TextTower, which does not search; DiffATR, co-attention and CLAP do"):
         load_finder(folder / "bert")
-    with pytest.raises(UsageError, match="is no run of a system that finds or describes, which this measures"):
+    with pytest.raises(UsageError, match="is no run of a system that finds, describes or bridges, which this measures"):
         audiojax.evaluate(folder / "bert")
 
 
@@ -107,7 +108,7 @@ def test_other_runs_start_from_a_tower(text_tower):
 def test_all_towers_of_a_world_share_one_tokenizer(text_tower, tmp_path):
     folder, _ = text_tower
     stored = json.loads((folder / "bert" / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
-    for spec in ("clap,debug", "clap,debug,field", "t5,debug", "tagger,debug"):
+    for spec in ("clap,debug", "clap,debug,field", "t5,debug", "tagger,debug", "llama,debug"):
         config = to_dict(load_config(f"towers/soundworld:{spec}", WORLD))
         text = _open_together(config, progress=False)[2]
         assert make_tokenizer(config, text, tmp_path / "none").backend.get_vocab() == stored
@@ -123,16 +124,18 @@ def small_towers(monkeypatch):
         (t5, {"width": 8, "layers": 1, "heads": 2, "head_width": 4, "hidden": 8}),
     ):
         monkeypatch.setitem(module.PRESETS, "tiny", replace(module.PRESETS["tiny"], **sizes))
+    sizes = {"width": 8, "layers": 1, "heads": 2, "kv_heads": 1, "head_width": 4, "hidden": 8}
+    monkeypatch.setitem(llama.PRESETS, "soundworld", replace(llama.PRESETS["soundworld"], **sizes))
     tagger = panns.PRESETS["cnn14"]
     monkeypatch.setitem(tagger, "tiny", replace(tagger["tiny"], channels=(2, 4), input_pool=(8, 8)))
 
 
 @pytest.mark.slow
 def test_every_other_tower(small_towers, tmp_path):
-    found = train(tmp_path, "clap", "audiomae", "beats", "t5", "tagger", domain="field")
+    found = train(tmp_path, "clap", "audiomae", "beats", "t5", "tagger", "llama", domain="field")
     names = [row["tower"] for row in found.rows]
-    assert list(dict.fromkeys(names)) == ["clap", "audiomae", "beats", "t5", "tagger"]
-    assert names.count("clap") == 8
+    assert list(dict.fromkeys(names)) == ["clap", "audiomae", "beats", "t5", "tagger", "llama"]
+    assert (names.count("clap"), names.count("llama")) == (8, 2)
     for row in found.rows:
         metric = row["metric"]
         assert np.isfinite(metric.value), row
@@ -159,6 +162,10 @@ def test_every_other_tower(small_towers, tmp_path):
     assert words.config.vocab_size > tokenizer.vocab_size
     assert len({audiojax.load(tmp_path / name).digest for name in ("beats", "tagger")}) == 2
 
+    speaker = audiojax.load(tmp_path / "llama")
+    (said,) = speaker.generate(["a dog"], max_new_tokens=4, min_new_tokens=2)
+    assert said
+
     public = {name: audiojax.export(tmp_path / name, tmp_path / "public" / name, format="safetensors") for name in dict.fromkeys(names)}
     for name, ours in (("audiomae", mae), ("beats", tags), ("tagger", tagger)):
         for want, got in zip(*(jax.tree.leaves(tower(CLIPS)) for tower in (ours, audiojax.load(public[name]))), strict=True):
@@ -166,6 +173,7 @@ def test_every_other_tower(small_towers, tmp_path):
     again = load_finder(public["clap"]).tower
     np.testing.assert_array_equal(again.embed_audio(CLIPS, 16_000), audio)
     np.testing.assert_allclose(again.embed_text(["Rain falls.", "rain falls"]), text, atol=1e-6)
+    assert audiojax.load_pretrained(public["llama"]).generate(["a dog"], max_new_tokens=4, min_new_tokens=2) == [said]
     assert audiojax.load_pretrained(public["t5"]).config.vocab_size == words.config.vocab_size
 
 
@@ -205,7 +213,8 @@ def test_chance_says_the_most_frequent_word(tmp_path):
             return [["Rain, rain falls!"], ["a rain"]][index]
 
     rain = tokenizer.backend.convert_tokens_to_ids("rain")
-    assert most_frequent_token(Told(), tokenizer) == rain
+    counts = token_counts(Told(), tokenizer)
+    assert (int(np.argmax(counts)), counts[rain], counts[SEP], counts[CLS]) == (rain, 3, 2, 0)
     predictions = {
         "correct": np.array([[[1, 0, 1]], [[1, 1, 0]]], bool),
         "scored": np.array([[[1, 1, 0]], [[1, 0, 0]]], bool),
@@ -213,6 +222,18 @@ def test_chance_says_the_most_frequent_word(tmp_path):
     }
     metric = word_metric("w", predictions, rain)
     assert (metric.value, metric.chance) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+
+
+def test_perplexity_stands_beside_that_of_frequencies():
+    predictions = {
+        "cross_entropy": np.log(np.array([[[2.0, 2.0, 99.0]], [[2.0, 99.0, 99.0]]])),
+        "scored": np.array([[[1, 1, 0]], [[1, 0, 0]]], bool),
+        "target": np.array([[[0, 1, 9]], [[1, 9, 9]]]),
+    }
+    metric = perplexity(predictions, np.array([2, 0]))  # with one more each: 3/4 and 1/4
+    assert (metric.value, metric.low, metric.high) == pytest.approx((2.0, 2.0, 2.0))
+    assert metric.chance == pytest.approx((4 / 3 * 4 * 4) ** (1 / 3))
+    assert metric.lower_is_better
 
 
 def test_retrieval_of_unit_vectors_with_chance_and_ceiling():

@@ -11,6 +11,7 @@ from audiojax.bench.harness import Sample, Side
 from audiojax.errors import AudiojaxError, UsageError
 
 SHAPES = {
+    "generate": (1, 10_272),
     "unet": (2, 16, 8, 8),
     "vae_decode": (1, 32, 16),
     "hifigan": (1, 1952),
@@ -27,6 +28,7 @@ SHAPES = {
     "llama_16": (16, 5),
 }
 UNUSED = {  # parameters of the torch side that the case does not read
+    "generate": ("vae.encoder.", "vae.quant_conv."),
     "vae_decode": ("encoder.", "quant_conv."),
     "text_denoiser": ("bert.embeddings.word", "bert.embeddings.token_type"),
     "caption_decoder": ("bert.embeddings.token_type",),

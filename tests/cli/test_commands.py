@@ -206,10 +206,10 @@ def test_evaluate_prints_every_section_and_writes_csv(audiojax, calls, tmp_path)
     code, out, _ = audiojax("evaluate", "--workdir", "w", "--domain", "field", "--csv", str(tmp_path / "e.csv"))
     assert code == 0
     where = {"domain": "field", "data_dir": None, "out": None}
-    written = {"candidates": 1, "batch_size": None, "options": {}}
+    written = {"candidates": 1, "batch_size": None, "options": {}, "models": []}
     assert evaluated == [(("w", "test"), {**where, "probes": False, **written, "progress": True})]
     audiojax("evaluate", "--workdir", "w", "--candidates", "3", "--batch-size", "8", "--steps", "5", "--top-p", "0.9", "--quiet")
-    written = {"candidates": 3, "batch_size": 8, "options": {"steps": 5, "top_p": 0.9}}
+    written = {"candidates": 3, "batch_size": 8, "options": {"steps": 5, "top_p": 0.9}, "models": []}
     assert evaluated[1] == (("w", "test"), {"domain": None, "data_dir": None, "out": None, "probes": False, **written, "progress": False})
     for words in ("Text to audio", "50.0 %", "Fusion", "Metric card", "s.json", "r.html"):
         assert words in out
@@ -224,7 +224,7 @@ def test_sweep_hands_over_the_grid_and_prints_the_tables(audiojax, calls, tmp_pa
     assert code == 0
     (((config, grid, seeds, workdir), options),) = swept
     assert (config, grid, seeds, workdir) == ("c", [("a.b", ("1", "2")), ("c", ("x",))], (0, 1), "w")
-    assert options == {"overrides": ["seed=1"], "domains": (), "split": "test", "progress": True}
+    assert options == {"overrides": ["seed=1"], "domains": (), "split": "test", "probes": False, "progress": True}
     for shown in ("Compared", "31.0", "over clips", "r.html"):
         assert shown in out
     assert json.loads((tmp_path / "t.json").read_text()) == [{"setting": "a"}]

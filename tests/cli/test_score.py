@@ -3,6 +3,10 @@
 import csv
 import json
 
+import pytest
+
+from tests.api.caption_folders import bert_folder
+
 CAPTIONS = "id,caption\na,a dog barks\nb,rain falls on a roof\n"
 REFERENCES = "id,caption\na,a dog barks twice\na,the dog barks\nb,rain falls on a roof\n"
 
@@ -45,3 +49,37 @@ def test_tables_that_do_not_fit(audiojax, tmp_path):
     assert code == 0
     assert "(z)" in err
     assert "(b)" in out
+
+
+def test_measures_by_models(audiojax, tmp_path):
+    (tmp_path / "judge.py").write_text("def score(caption, references):\n    return 0.25 if 'dog' in caption else 0.75\n")
+    words = (*written(tmp_path), "--metrics", "rouge_l", "--quiet")
+    code, out, err = audiojax("score", *words, "--judge", f"{tmp_path}/judge.py:score", "--json", f"{tmp_path}/s.json")
+    assert code == 0
+    assert err == ""
+    assert all(text in out for text in ("ROUGE-L", "judge", "50.0", "judge.py:score"))
+    stored = json.loads((tmp_path / "s.json").read_text())
+    assert [row["judge"] for row in stored["rows"]] == [0.25, 0.75]
+    bert_folder(tmp_path / "bert")
+    code, out, err = audiojax("score", *words, "--bertscore", f"{tmp_path}/bert", "--bertscore-layer", "2", "--bertscore-idf")
+    assert code == 0
+    assert all(text in out for text in ("BERTScore P", "BERTScore R", "BERTScore F1", "layer 2, idf of the references"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--bertscore-layer", "3"), "--bertscore-layer belongs to --bertscore: name its model"),
+        (("--bertscore-idf",), "--bertscore-idf belongs to --bertscore: name its model"),
+        (("--fense-detector", "x.ckpt"), "--fense-detector belongs to --fense: name its model"),
+        (("--clap", "x"), "--clap and --audio go together"),
+        (("--audio", "x"), "--clap and --audio go together"),
+        (("--fense", "no/such"), "no/such: no such file or folder, and not in the hub cache"),
+        (("--judge", "nowhere.py:score"), "nowhere.py:score: cannot be imported"),
+    ],
+)
+def test_measures_that_cannot_be_made(audiojax, tmp_path, words, message):
+    code, _, err = audiojax("score", *written(tmp_path), *words)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audiojax.errors import AudiojaxError
-from audiojax.metrics.tagging import average_precisions, chance_precision
+from audiojax.metrics.tagging import average_precisions, chance_precision, recognised
 
 LABELS = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], np.float32)
 
@@ -29,3 +29,10 @@ def test_nothing_to_score():
         average_precisions(LABELS, np.zeros_like(LABELS))
     with pytest.raises(AudiojaxError, match="both are .clips, classes"):
         average_precisions(LABELS[:, :2], LABELS)
+
+
+def test_as_many_classes_are_recognised_as_sound():
+    scores = np.array([[0.9, 0.2, 0.1], [0.4, 0.5, 0.6], [0.3, 0.3, 0.3]])
+    labels = np.array([[1, 0, 0], [1, 0, 1], [0, 0, 0]])
+    assert recognised(scores, labels).tolist() == [[True, False, False], [False, False, True], [False, False, False]]
+    assert recognised(labels, labels).sum() == labels.sum()

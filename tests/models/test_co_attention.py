@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import cache
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from audiojax.models.co_attention import AffinityUnit, Block, CoAttention, CoAttentionConfig, GuidedUnit, Pool, States, pair_scores
 
 NARROW = CoAttentionConfig(width=8, heads=2, hidden=16, dropout=0.0)
+SMALLEST = replace(NARROW, cascade="single", unit="affinity")  # for what does not depend on the network: it compiles fastest
 TEXTS, WORDS, SOUNDS, SEGMENTS = 3, 5, 4, 6
 
 
@@ -31,9 +31,19 @@ def inputs():
 def made(config):
     """(network, params for the widths of `inputs` with no zero among them)."""
     network = CoAttention(config)
-    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), states(1, WORDS, 7), states(1, SEGMENTS, 9), train=False))["params"]
+    return network, random_params(network, states(1, WORDS, 7), states(1, SEGMENTS, 9))
+
+
+def random_params(module, *inputs):
+    """Params for these inputs, with no zero among them."""
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *inputs, train=False))["params"]
     rng = np.random.RandomState(0)
-    return network, jax.tree.map(lambda x: jnp.asarray(0.3 * rng.standard_normal(x.shape), x.dtype), shapes)
+    return jax.tree.map(lambda x: jnp.asarray(0.3 * rng.standard_normal(x.shape), x.dtype), shapes)
+
+
+def applied(module, params, *inputs):
+    """Outputs of the module as one program."""
+    return jax.jit(lambda *x: module.apply({"params": params}, *x, train=False))(*inputs)
 
 
 score = jax.jit(pair_scores, static_argnums=0, static_argnames=("block", "remat"))
@@ -88,11 +98,9 @@ def by_hand(params, x, mask, other, other_mask, heads):
 
 def test_a_unit_is_that_of_the_equations():
     text, audio = states(2, WORDS, 8, 1, (5, 2)), states(2, SEGMENTS, 8, 2, (3, 6))
-    unit = GuidedUnit(NARROW)
-    rng = np.random.RandomState(0)
-    params = unit.init(jax.random.key(0), text, audio, train=False)["params"]
-    params = jax.tree.map(lambda x: np.asarray(x) + 0.1 * rng.standard_normal(x.shape), params)
-    new_text, new_audio = unit.apply({"params": params}, text, audio, train=False)
+    params = random_params(GuidedUnit(NARROW), text, audio)
+    new_text, new_audio = applied(GuidedUnit(NARROW), params, text, audio)
+    params = jax.tree.map(np.asarray, params)
     t, tm, a, am = (np.asarray(x) for x in (*text, *audio))
     for i in range(2):
         want_text = by_hand(params["text"], t[i], tm[i], a[i], am[i], 2)
@@ -103,20 +111,22 @@ def test_a_unit_is_that_of_the_equations():
 
 def test_the_affinity_unit_is_that_of_its_equation():
     text, audio = states(1, WORDS, 8, 1, (4,)), states(1, SEGMENTS, 8, 2, (3,))
-    unit = AffinityUnit(NARROW)
-    params = unit.init(jax.random.key(0), text, audio, train=False)["params"]
-    new_text, _ = unit.apply({"params": params}, text, audio, train=False)
+    params = random_params(AffinityUnit(NARROW), text, audio)
+    new_text, _ = applied(AffinityUnit(NARROW), params, text, audio)
     table = jax.tree.map(np.asarray, params)
     t, a = np.asarray(text.values[0]), np.asarray(audio.values[0])
     affinity = np.tanh(t @ table["affinity"]["kernel"] @ a.T)[:, :3]
     x = t + softmax(affinity) @ (a @ table["audio_values"]["kernel"])[:3]
 
-    def norm(x):
-        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    def norm(name, x):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        return x * table[name]["scale"] + table[name]["bias"]
 
-    x = norm(x)
+    x = norm("norm_text", x)
     mlp = table["mlp_text"]
-    want = norm(x + np.maximum(x @ mlp["up"]["kernel"] + mlp["up"]["bias"], 0) @ mlp["down"]["kernel"] + mlp["down"]["bias"])
+    want = norm(
+        "norm_mlp_text", x + np.maximum(x @ mlp["up"]["kernel"] + mlp["up"]["bias"], 0) @ mlp["down"]["kernel"] + mlp["down"]["bias"]
+    )
     np.testing.assert_allclose(new_text.values[0], want, atol=2e-5)
 
 
@@ -152,18 +162,12 @@ ALL = [
 class TestScores:
     """What holds for every cascade, unit and pool."""
 
-    def test_blocks_of_pairs_are_single_pairs(self, inputs, config):
+    def test_a_score_is_that_of_the_pair_alone_however_padded(self, inputs, config):
         network, params = made(config)
-        want = one_by_one(network, params, *inputs)
-        assert np.ptp(want) > 1e-3
-        for block in (None, 1, 3, 8) if config == NARROW else (3,):
-            np.testing.assert_allclose(score(network, params, *inputs, block=block), want, atol=1e-5)
-
-    def test_padding_does_not_matter(self, inputs, config):
-        network, params = made(config)
-        want = score(network, params, *inputs)
         text, audio = inputs
-        np.testing.assert_allclose(score(network, params, padded(text, 3), padded(audio, 2)), want, atol=1e-5)
+        want = one_by_one(network, params, padded(text, 3), padded(audio, 2))
+        assert np.ptp(want) > 1e-3
+        np.testing.assert_allclose(score(network, params, *inputs), want, atol=1e-5)
 
     def test_a_score_depends_on_its_text_and_its_sound_alone(self, inputs, config):
         network, params = made(config)
@@ -193,13 +197,14 @@ class TestScores:
 
     def test_gradients_reach_every_weight_and_both_towers(self, inputs, config):
         network, params = made(config)
-        weights = jnp.asarray(np.random.RandomState(3).standard_normal((TEXTS, SOUNDS)).astype(np.float32))
+        (texts, text_mask), (sounds, audio_mask) = (jax.tree.map(lambda x: x[:TEXTS], side) for side in inputs)
+        weights = jnp.asarray([[1.0], [-0.7], [0.4]])
 
         def objective(params, text, audio):
-            text, audio = States(text, inputs[0].mask), States(audio, inputs[1].mask)
-            return jnp.sum(weights * pair_scores(network, params, text, audio))
+            vectors = network.apply({"params": params}, States(text, text_mask), States(audio, audio_mask), train=False)
+            return jnp.sum(weights * vectors[0] * vectors[1])
 
-        grads = jax.jit(jax.grad(objective, argnums=(0, 1, 2)))(params, inputs[0].values, inputs[1].values)
+        grads = jax.jit(jax.grad(objective, argnums=(0, 1, 2)))(params, texts, sounds)
         assert float(jnp.abs(grads[1][0]).min()) > 0
         assert float(jnp.abs(grads[2][0]).min()) > 0
         for path, leaf in jax.tree_util.tree_leaves_with_path(grads[0]):
@@ -210,8 +215,14 @@ class TestScores:
             assert float(jnp.abs(leaf).max()) > 1e-7, name
 
 
+@pytest.mark.parametrize("block", [1, 3, SOUNDS, 8])
+def test_blocks_change_no_score(inputs, block):
+    network, params = made(SMALLEST)
+    np.testing.assert_allclose(score(network, params, *inputs, block=block), one_by_one(network, params, *inputs), atol=1e-5)
+
+
 def test_computing_blocks_again_changes_no_gradient(inputs):
-    network, params = made(replace(NARROW, cascade="single"))
+    network, params = made(SMALLEST)
     grads = [
         jax.jit(jax.grad(lambda p, remat=remat: jnp.sum(pair_scores(network, p, *inputs, block=3, remat=remat) ** 2)))(params)
         for remat in (False, True)
@@ -219,9 +230,8 @@ def test_computing_blocks_again_changes_no_gradient(inputs):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *grads)
 
 
-@pytest.mark.parametrize("update", ["parallel", "alternating"])
-def test_cascades_of_one_step_are_the_same(inputs, update):
-    config = replace(NARROW, depth=1, update=update)
+def test_cascades_of_one_step_are_the_same(inputs):
+    config = replace(NARROW, depth=1)
     network, params = made(config)
     want = score(network, params, *inputs)
     for cascade in ("single", "stack"):
@@ -229,18 +239,18 @@ def test_cascades_of_one_step_are_the_same(inputs, update):
 
 
 def test_iterating_is_applying_one_unit_again_and_again(inputs):
-    config = replace(NARROW, depth=3)
+    config = NARROW
     network, params = made(config)
     stack = CoAttention(replace(config, cascade="stack"))
-    same = {name: value for name, value in params.items() if name != "unit_0"} | {f"unit_{i}": params["unit_0"] for i in range(3)}
+    same = params | {f"unit_{i}": params["unit_0"] for i in range(config.depth)}
     np.testing.assert_array_equal(score(network, params, *inputs), score(stack, same, *inputs))
 
     text, audio = (
-        States(nn.Dense(8).apply({"params": params[name]}, inputs[k].values[:3]), inputs[k].mask[:3])
+        States(inputs[k].values[:3] @ params[name]["kernel"] + params[name]["bias"][None, None], inputs[k].mask[:3])
         for k, name in enumerate(("text_in", "audio_in"))
     )
     unit = jax.jit(lambda *x: GuidedUnit(config).apply({"params": params["unit_0"]}, *x, train=False))
-    for _ in range(3):
+    for _ in range(config.depth):
         text, audio = unit(text, audio)
     vectors = [Pool(config).apply({}, x, train=False) @ params[name]["kernel"] for x, name in ((text, "text_out"), (audio, "audio_out"))]
     want = [np.sum(t * a) / np.linalg.norm(t) / np.linalg.norm(a) for t, a in zip(*vectors, strict=True)]
@@ -263,7 +273,7 @@ def test_without_steps_it_is_a_dual_encoder(inputs):
 
 
 def test_dropout_is_drawn_for_each_pair(inputs):
-    network, params = made(replace(NARROW, cascade="single", dropout=0.3))
+    network, params = made(replace(SMALLEST, dropout=0.3))
     keys = jax.random.split(jax.random.key(0), (TEXTS, SOUNDS))
     want = score(network, params, *inputs, keys)
     np.testing.assert_allclose(score(network, params, *inputs, keys, block=3, remat=True), want, atol=1e-6)
@@ -279,7 +289,7 @@ def test_dropout_is_drawn_for_each_pair(inputs):
 def test_a_block_without_another_side_reads_itself():
     x = states(2, WORDS, 8, 1, (5, 2))
     block = Block(NARROW)
-    params = block.init(jax.random.key(0), x, train=False)
-    assert "guided" not in params["params"]
-    found = block.apply(params, x, train=False)
-    np.testing.assert_allclose(block.apply(params, padded(x, 2), train=False).values[:, :2], found.values[:, :2], atol=1e-5)
+    params = random_params(block, x)
+    assert "guided" not in params
+    found = applied(block, params, x)
+    np.testing.assert_allclose(applied(block, params, padded(x, 2)).values[:, :2], found.values[:, :2], atol=1e-5)

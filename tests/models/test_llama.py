@@ -12,8 +12,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from audiojax.models.decoding import Decoding
 from audiojax.models.llama import PARTITION_RULES, PRESETS, Llama, LlamaConfig
 from audiojax.models.llama_generation import generate, put_prefix
+from audiojax.nn.lora import LORA, Lora
 from audiojax.nn.rope import RopeScaling
-from audiojax.partition import param_spec, unmatched_rules
+from audiojax.partition import param_spec, split_params, unmatched_rules
 from audiojax.trainer.layout import make_layout
 from tests.encoders.filling import filled_variables, relative_error, token_batch
 
@@ -155,6 +156,32 @@ def test_gradients_are_finite_with_padding(model):
 
     gradients = jax.jit(jax.grad(loss))(variables)
     assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients))
+
+
+def test_layers_that_are_computed_again_have_the_same_gradients(model):
+    module, variables, ids, mask, _ = model
+    module = module.clone(lora=Lora(2, 8.0, 0.5, ("query", "down")))
+    variables = filled_variables(module, ids, mask)
+
+    def gradients(remat):
+        def loss(variables):
+            rngs = {"dropout": jax.random.key(1)}
+            return jnp.mean(module.clone(remat=remat).apply(variables, ids, mask, train=True, rngs=rngs) ** 2)
+
+        return jax.grad(loss)
+
+    plain, again = gradients(False), gradients(True)
+    assert str(jax.make_jaxpr(again)(variables)).count("remat") > str(jax.make_jaxpr(plain)(variables)).count("remat")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *(jax.jit(f)(variables) for f in (plain, again)))
+
+
+def test_adapters_stay_in_float32_beside_a_base_in_bfloat16(model):
+    module, _, ids, mask, _ = model
+    half = module.clone(lora=Lora(2), dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
+    params = jax.eval_shape(lambda: half.init(jax.random.key(0), ids, mask, train=False))["params"]
+    adapter, base = split_params(params, LORA)
+    assert {leaf.dtype for leaf in jax.tree.leaves(adapter)} == {jnp.dtype(jnp.float32)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(base)} == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_half_precision_keeps_float32_parameters_and_logits(model):

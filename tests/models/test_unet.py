@@ -1,6 +1,5 @@
 """The U-Nets: published sizes, diffusers' outputs from a golden file, hoisting, heads, masks, and what batch order must not change."""
 
-import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audiojax.models.unet import PRESETS, UNet, UNetConfig, timestep_sinusoid
+from audiojax.models.unet import PRESETS, UNet, UNetConfig
 from audiojax.pretrained.unet import inputs
 from tests.encoders.filling import filled_variables, relative_error
 from tests.models.latent_facts import UNETS, unet_inputs
@@ -166,10 +165,3 @@ def test_gradients_are_finite(name):
     for leaf in jax.tree.leaves(gradients):
         assert np.isfinite(leaf).all()
         assert np.abs(leaf).max() > 0
-
-
-def test_timesteps_are_cosines_then_sines():
-    got = timestep_sinusoid(np.array([[0, 7], [981, 3]], np.int32), 6)
-    assert got.shape == (2, 2, 6)
-    want = [[f(t * 10_000 ** (-i / 3)) for f in (math.cos, math.sin) for i in range(3)] for t in (0, 7, 981, 3)]
-    np.testing.assert_allclose(got.reshape(4, 6), want, atol=1e-4)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from audiojax.nn.embed import relative_buckets, sinusoidal_table
+from audiojax.nn.embed import relative_buckets, sinusoidal_table, timestep_sinusoid
 
 
 @pytest.mark.parametrize("width", [6, 7])
@@ -56,3 +56,10 @@ def test_relative_buckets_of_a_decoder():
         {0: 0, 1: 1, 15: 15, 16: 16, 18: 16, 19: 17, 31: 21, 64: 26, 113: 31, 127: 31, 128: 31, 300: 31}
     )
     assert not table[np.triu_indices(301)].any()
+
+
+def test_timesteps_are_cosines_then_sines():
+    got = timestep_sinusoid(np.array([[0, 7], [981, 3]], np.int32), 6)
+    assert got.shape == (2, 2, 6)
+    want = [[f(t * 10_000 ** (-i / 3)) for f in (math.cos, math.sin) for i in range(3)] for t in (0, 7, 981, 3)]
+    np.testing.assert_allclose(got.reshape(4, 6), want, atol=1e-4)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -29,8 +30,9 @@ HEADS = {"heads": "diffusers"}  # heads of 32 channels, as they were trained, ar
 GOLDEN = Path(__file__).parents[1] / "golden" / "latent.npz"
 
 
+@cache
 def part(name, config):
-    """(config.json, variables, state) of a part with random weights."""
+    """(config.json, variables, state) of a part with random weights; nobody changes them."""
     if name == "vocoder":
         return hifigan_facts(config), (variables := hifigan_example(config)[1]), export(variables, hifigan.family(config))
     table, facts = {"unet": (unet, unet_facts), "vae": (vae, vae_facts)}[name]
@@ -53,7 +55,7 @@ def pipeline(tmp_path_factory):
     for name, config in (("unet", UNETS["re-audioldm"]), ("vae", VAE), ("vocoder", HIFIGANS["audioldm"])):
         facts, kept[name], state = part(name, config)
         if name == "vocoder":
-            state |= {"mean": np.zeros(6, np.float32), "scale": np.ones(6, np.float32)}
+            state = state | {"mean": np.zeros(6, np.float32), "scale": np.ones(6, np.float32)}
         write_folder(folder / name, facts, state)
     index = {"_class_name": "AudioLDMPipeline", "scheduler": ["diffusers", "DDIMScheduler"], "vae": ["diffusers", "AutoencoderKL"]}
     index |= {"unet": ["diffusers", "AudioLDM2UNet2DConditionModel"], "vocoder": ["transformers", "SpeechT5HifiGan"]}

@@ -20,6 +20,7 @@ from audiojax.encoders.panns import PRESETS as PANNS
 from audiojax.encoders.panns import Panns
 from audiojax.encoders.t5 import T5Config, T5Encoder
 from audiojax.errors import UsageError
+from audiojax.models.llama import Llama, LlamaConfig
 from audiojax.pretrained.kinds import differences, overridden
 from audiojax.pretrained.load import KINDS, load_tower
 from audiojax.pretrained.publish import publish_tower
@@ -43,6 +44,8 @@ MODULES = {
     "t5 gated": T5Encoder(T5Config(50, head_width=6, gated=True, buckets=8, max_distance=20, **SMALL)),
     "audiomae": AudioMae(AudioMaeConfig(frames=48, mels=16, patch=8, width=16, layers=2, heads=4, blocks=1)),
     "beats": Beats(replace(BEATS, mels=32)),
+    "llama": Llama(LlamaConfig(50, 24, 1, 4, 2, 8, 40, 64)),
+    "llama tied": Llama(LlamaConfig(50, 24, 1, 4, 4, 6, 40, 64, tie_embeddings=True, mlp_bias=True)),
     "panns": Panns(TAGGER),
     "panns of 4 stages": Panns(replace(PANNS["resnet38"]["tiny"], channels=(2, 2, 3, 4), depths=(1, 2), last_pool=(2, 2), head=False)),
 }
@@ -56,7 +59,7 @@ def tokenizer():
 
 def tower_of(kind, module):
     config = module.config
-    inputs = token_batch(1, 3, 50) if kind in ("bert", "t5") else KINDS[kind].example(config)
+    inputs = token_batch(1, 3, 50) if kind in ("bert", "t5", "llama") else KINDS[kind].example(config)
     fields = {"mel": SOUNDWORLD_16K} if kind == "panns" else {}
     return KINDS[kind].tower(module, config, filled_variables(module, *inputs), None, Path("run"), "", **fields)
 
@@ -74,7 +77,7 @@ def test_what_was_written_is_loaded(name, tmp_path):
     assert back.config == tower.config
     jax.tree.map(np.testing.assert_array_equal, dict(back.params), dict(tower.params))
     assert not isinstance(tower, PannsTower) or back.mel == SOUNDWORLD_16K
-    assert (tmp_path / "out" / "config.json").is_file() == (kind in ("bert", "t5"))
+    assert (tmp_path / "out" / "config.json").is_file() == (kind in ("bert", "t5", "llama"))
 
 
 @pytest.mark.parametrize(("front_end", "said"), [(FRONT_ENDS["plain"], True), (ODD, False)], ids=["as transformers", "odd"])

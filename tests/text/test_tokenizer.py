@@ -47,6 +47,16 @@ def test_truncation_keeps_the_special_tokens(tokenizer):
     assert ids[0, 4] == tokenizer.backend.sep_token_id
 
 
+def test_rows_are_what_is_encoded_without_padding(tokenizer):
+    texts = ["a dog barks", "a bell rings followed by footsteps"]
+    for length in (3, 5, 40):
+        ids, mask = tokenizer.encode(texts, length)
+        assert tokenizer.rows(texts, length) == [row[valid].tolist() for row, valid in zip(ids, mask, strict=True)]
+    assert tokenizer.frame_ids == {tokenizer.backend.cls_token_id, tokenizer.backend.sep_token_id}
+    with pytest.raises(UsageError, match="max_length 2 leaves no room"):
+        tokenizer.rows(texts, 2)
+
+
 def test_rows_do_not_depend_on_each_other(tokenizer):
     both, _ = tokenizer.encode(CAPTIONS[:5], 16)
     for i, caption in enumerate(CAPTIONS[:5]):

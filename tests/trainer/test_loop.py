@@ -337,6 +337,17 @@ def test_checkpoint_of_something_else_is_refused(tmp_path):
         train(tmp_path)
 
 
+def test_a_phase_without_steps_evaluates_what_it_starts_from(tmp_path):
+    groups = {"some": {"pattern": "nothing", "lr": 1.0}}
+    found = train(tmp_path / "none", data=no_data, steps=0, groups=groups, trainable="nothing")
+    trained = train(tmp_path / "some", steps=1, groups={"all": {"pattern": ".*", "name": "sgd", "lr": 0.0}})
+    assert_equal(found, trained)
+    assert (found.step, found.choice, found.skipped) == (0, "raw", 0)
+    assert found.metrics == pytest.approx(dict(trained.metrics))
+    assert {name for _, name in shown(tmp_path / "none")} == {f"val/{name}" for name in found.metrics}
+    assert not list((tmp_path / "none" / "checkpoints").rglob("state"))
+
+
 def test_stops_after_bad_steps_in_a_row_and_names_the_step(tmp_path):
     def data(start):
         for step, batch in enumerate(train_data(start, batch=16), start + 1):

@@ -78,7 +78,7 @@ def test_specific_group_wins_over_the_catch_all_in_any_order():
     [
         ({"steps": 5}, "'batch_size' is missing"),
         ({"steps": 5, "batch_size": 4, "groups": {}, "eval_evry": 3}, "unknown key 'eval_evry'"),
-        ({"steps": 0, "batch_size": 4, "groups": {}}, "steps=0 is below 1"),
+        ({"steps": -1, "batch_size": 4, "groups": {}}, "steps=-1 is below 0"),
         ({"steps": 1, "batch_size": 4, "groups": {}, "ema_decay": 1.0}, "outside"),
     ],
 )

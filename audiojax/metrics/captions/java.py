@@ -26,7 +26,7 @@ Words = Sequence[str]
 METEOR_JAR, SPICE_JAR = "meteor/meteor-1.5.jar", "spice/spice-1.0.jar"
 CORENLP = "stanford-corenlp-3.6.0"
 CORENLP_ZIP = "http://nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"
-OPENED = ("java.base/java.lang", "java.base/java.math", "java.base/java.util")  # which SPICE's libraries reach into, closed since Java 9
+SPICE_JAVA = range(8, 15)  # SPICE writes its results through Nashorn, which came with Java 8 and is gone since Java 15
 
 
 def meteor(
@@ -61,12 +61,11 @@ def spice(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) ->
     Arguments as for `meteor`.
 
     Raises:
-      UsageError: pycocoevalcap, Java or a file of Stanford CoreNLP is not there.
+      UsageError: pycocoevalcap, Java or a file of Stanford CoreNLP is not there, or Java is too new.
       AudiojaxError: SPICE stopped.
     """
     jar = _spice_jar()
-    java = _java("SPICE")
-    opened = [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED] if _version(java) >= 9 else []
+    java = _spice_java()
     clips = [
         {"image_id": i, "test": " ".join(candidate), "refs": [" ".join(words) for words in own]}
         for i, (candidate, own) in enumerate(zip(candidates, references, strict=True))
@@ -74,7 +73,7 @@ def spice(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) ->
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "captions.json"), Path(folder, "scores.json")
         asked.write_text(json.dumps(clips), encoding="utf-8")
-        command = [java, "-Xmx8G", "-Dfile.encoding=UTF-8", *opened, "-jar", jar.name, str(asked), "-out", str(answered), "-silent"]
+        command = [java, "-Xmx8G", "-Dfile.encoding=UTF-8", "-jar", jar.name, str(asked), "-out", str(answered), "-silent"]
         done = subprocess.run(command, cwd=jar.parent, stdin=subprocess.DEVNULL, capture_output=True)  # kills it where it is interrupted
         try:
             found = {row["image_id"]: row["scores"]["All"]["f"] for row in json.loads(answered.read_text(encoding="utf-8"))}
@@ -89,9 +88,10 @@ def require(metric: str) -> None:
     """UsageError where "meteor", "spice" or "spider" cannot be run here: before the work, and not after it."""
     if metric == "meteor":
         _file("METEOR", METEOR_JAR)
+        _java("METEOR")
     else:
         _spice_jar()
-    _java("METEOR" if metric == "meteor" else "SPICE")
+        _spice_java()
 
 
 def _spice_jar() -> Path:
@@ -166,6 +166,15 @@ def _java(name: str) -> str:
     path = shutil.which("java")
     if path is None:
         raise UsageError(f"{name} runs on Java, and none is on PATH: install it (Debian: default-jre-headless), or leave {name} out")
+    return path
+
+
+def _spice_java() -> str:
+    path = _java("SPICE")
+    version = _version(path)
+    if version and version not in SPICE_JAVA:
+        first, last = SPICE_JAVA[0], SPICE_JAVA[-1]
+        raise UsageError(f"SPICE runs on Java {first} to {last}, and {shown(path)} is Java {version}: put an older one first on PATH")
     return path
 
 

@@ -6,37 +6,23 @@ tokens and of positions; how long captions come out changes no cost. The autoreg
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from audiojax.models.decoding import Decoding, Generated
+from audiojax.models.decoding import Decoding
 from audiojax.papers.dac.autoregressive import narrate
 from audiojax.papers.dac.latent import token_logits
 from audiojax.papers.dac.model import Sound
 from audiojax.papers.dac.settings import Sampling, Settings
+from audiojax.papers.written import Written, written_of
 from audiojax.sampling import guidance, initial_noise, sample_ddim, sample_dpmpp_2m, sample_renoise
 from audiojax.schedule import Prediction, Schedule, timestep_grid
 from audiojax.typing import Batch, Params
 
 Network = Callable[[Array, Array, Array], Array]  # (x_t [b, n, c], t [b], x0_prev [b, n, c]) -> prediction
-
-
-class Written(NamedTuple):
-    """Captions as tokens.
-
-    Attributes:
-      tokens: [b, n], the likeliest of every position.
-      words: [b, n], True where a token belongs to the caption: no filler, and no repetition of the word token before it; what stands
-        before the end, where the rival wrote.
-      confidence: [b], mean probability of the tokens of the caption, of all positions where it has none; the geometric mean of the rival.
-    """
-
-    tokens: Array
-    words: Array
-    confidence: Array
 
 
 def write(
@@ -67,7 +53,7 @@ def _listen(settings: Settings, towers: Params, waveform: Array, windows: Array)
 @partial(jax.jit, static_argnums=(0, 5))
 def _write(settings: Settings, params: Params, model_state: Any, sound: Sound, keys: Array, options: Sampling | Decoding) -> Written:
     if isinstance(options, Decoding):
-        return _as_written(settings, narrate(settings.rival, params["autoregressive"], sound, keys, options))
+        return written_of(narrate(settings.rival, params["autoregressive"], sound, keys, options), settings.rival.end)
     _, _, length = settings.shape
     network = guided_network(settings, params, sound, options.guidance)
     shape = (length, settings.towers.text_config.width)
@@ -124,12 +110,6 @@ def read(tokens: Int[Array, "b n"], probability: Float[Array, "b n"], filler: in
     repeated = (jnp.take_along_axis(tokens, jnp.maximum(last, 0), axis=1) == tokens) & (last >= 0)
     words = words & ~repeated
     return Written(tokens, words, _mean(probability, words))
-
-
-def _as_written(settings: Settings, generated: Generated) -> Written:
-    tokens, lengths, log_probs = generated
-    words = (jnp.arange(tokens.shape[1], dtype=jnp.int32)[None] < lengths[:, None]) & (tokens != settings.rival.end)
-    return Written(tokens, words, jnp.exp(log_probs / lengths.astype(jnp.float32)))
 
 
 def _mean(values: Float[Array, "b n"], counted: Bool[Array, "b n"]) -> Float[Array, "b"]:

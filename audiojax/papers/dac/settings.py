@@ -142,7 +142,8 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     rival = Rival(
         AudioProjection(replace(projection, width=decoder.context), **types), CaptionDecoder(decoder, **types), model["begin"], model["end"]
     )
-    schedule = make_schedule(choice("noise.schedule", config["noise"]["schedule"], BETAS), steps)
+    name = choice("noise.schedule", config["noise"]["schedule"], BETAS)
+    schedule = make_schedule(name, steps, **{key: config["noise"][key] for key in ("beta_start", "beta_end") if name == "linear"})
     sampling = Sampling(**inference["diffusion"])
     options, validation = sampling, replace(sampling, steps=inference["validation_steps"])
     if config["phases"][-1] == "autoregressive":

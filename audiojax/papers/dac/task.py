@@ -16,16 +16,15 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Shaped
 
 from audiojax.losses.tokens import token_cross_entropy, token_mean
-from audiojax.metrics.captions.diversity import distinct
-from audiojax.metrics.captions.ngrams import cider_d
 from audiojax.papers.dac import autoregressive
-from audiojax.papers.dac.captions import chosen
 from audiojax.papers.dac.inference import hear, write
 from audiojax.papers.dac.latent import Latents, caption_latents, measure, token_logits, word_mask
 from audiojax.papers.dac.loss import TERMS, diffusion_loss, head_loss, noised, terms
 from audiojax.papers.dac.model import Sound
 from audiojax.papers.dac.settings import PHASES, Settings, check, make_settings
+from audiojax.papers.evaluation import evaluation_keys
 from audiojax.papers.task import Encoders, Paper, Slot, Statistics, Task, choice
+from audiojax.papers.written import token_scores
 from audiojax.typing import Array, Batch, Key, Params
 
 RULES = (  # widths split over tensor and fsdp; whatever is not named here falls back to the largest divisible dimension over fsdp
@@ -34,7 +33,6 @@ RULES = (  # widths split over tensor and fsdp; whatever is not named here falls
     (r"mlp/up/kernel$", PartitionSpec("fsdp", "tensor")),
     (r"mlp/down/kernel$", PartitionSpec("tensor", "fsdp")),
 )
-EVALUATION_SEED = 0  # of the noise in evaluation, which is the same in every run
 SELECT = {"head": "round_trip/words", "diffusion": "captions/cider_d", "autoregressive": "captions/cider_d"}
 
 
@@ -128,8 +126,7 @@ def predict(settings: Settings, phase: str, params: Params, model_state: Any, ba
 
 def _keys(batch: Batch) -> Shaped[Array, "2 b"]:
     """Two keys a clip, from its number in the split alone."""
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(EVALUATION_SEED), batch["clip_index"])
-    return jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    return jnp.moveaxis(jax.vmap(jax.random.split)(evaluation_keys(batch["clip_index"])), 1, 0)
 
 
 def _written(settings: Settings, params: Params, model_state: Any, sound: Sound, keys: Shaped[Array, "b"]) -> dict[str, Array]:
@@ -166,19 +163,8 @@ def metrics(settings: Settings, phase: str, params: Params, predictions: Mapping
         right, words = predictions["round_trip"], predictions["words"]
         found |= {"round_trip/tokens": float(right.mean()), "round_trip/words": float(right[words].mean())}
     if "tokens" in predictions:
-        found |= _caption_scores(predictions)
+        found |= token_scores(predictions)
     return found | {f"loss/{name}": float(predictions[name].mean()) for name in (settings.loss.error, *TERMS) if name in predictions}
-
-
-def _caption_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """CIDEr-D against all captions of a clip, Distinct-1, and the mean length, all of tokens."""
-    candidates = chosen(predictions["tokens"], predictions["written"])
-    references = [chosen(*clip) for clip in zip(predictions["targets"], predictions["words"], strict=True)]
-    return {
-        "captions/cider_d": cider_d(candidates, references)[0],
-        "captions/distinct_1": distinct(candidates, 1),
-        "captions/tokens": float(np.mean([len(row) for row in candidates])),
-    }
 
 
 PAPER = Paper(

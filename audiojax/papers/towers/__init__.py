@@ -8,6 +8,7 @@
 | tagging | tagger | which classes sound; it is for evaluation alone and shares nothing with the others |
 | masked_lm | bert | the hidden words of a caption (arXiv 1810.04805) |
 | span_corruption | t5 | the spans of a caption that were cut out (arXiv 1910.10683) |
+| causal_lm | llama | every next word of a caption (arXiv 2302.13971) |
 
 Each is a phase of a run, and CLAP's run has two. All text towers of a world have one tokenizer: the same captions and size give the same
 vocabulary.

@@ -10,8 +10,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from audiojax.audio.augment import spec_augment
 from audiojax.audio.spectral import MelConfig, log_mel
 from audiojax.errors import UsageError
-
-EVALUATION_SEED = 0  # of the masks in evaluation, which are the same in every run
+from audiojax.papers.evaluation import evaluation_keys
 
 
 def check_rate(config: Mapping[str, Any], mel: MelConfig) -> None:
@@ -36,11 +35,6 @@ def hear(
         return spectrogram
     mean = jnp.mean(spectrogram, axis=(1, 2), keepdims=True)
     return spec_augment(keys, spectrogram - mean, **stripes) + mean
-
-
-def evaluation_keys(clip_index: Int[Array, "b"]) -> Shaped[Array, "b"]:
-    """One key for each clip, from its number in the split alone."""
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(EVALUATION_SEED), clip_index)
 
 
 def caption_keys(clip_index: Int[Array, "b"], captions: int) -> Shaped[Array, "n"]:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from audiojax.encoders.audiomae import AudioMae
-from audiojax.papers.towers import contrastive, detection, masked_lm, reconstruction, span_corruption, tagging
+from audiojax.papers.towers import causal_lm, contrastive, detection, masked_lm, reconstruction, span_corruption, tagging
 from audiojax.text.normalise import clean_caption
-from audiojax.text.tokenizer import Tokenizer
+from audiojax.text.tokenizer import CLS, SEP, Tokenizer
 from audiojax.towers.base import Tower
 from audiojax.towers.clap import ClapTower
+from audiojax.towers.llama import LlamaTower
 from audiojax.towers.panns import PannsTower
 from audiojax.towers.spectrogram import AudioMaeTower, BeatsTower
 from audiojax.towers.text import TextTower
@@ -47,6 +48,9 @@ def open_tower(
     if name == "tagger":
         tagger = tagging.network(config)
         return PannsTower(tagger.module, tagger.module.config, whole, *origin, mel=tagger.mel)
+    if name == "llama":
+        module = causal_lm.network(config, tokenizer.vocab_size)
+        return LlamaTower(module, module.config, whole, *origin, tokenizer=tokenizer, bos_id=(CLS,), eos_ids=(SEP,))
     network = masked_lm.network if name == "bert" else span_corruption.network
     module = network(config, tokenizer.vocab_size)
     return TextTower(module, module.config, {"params": params["encoder"]}, *origin)

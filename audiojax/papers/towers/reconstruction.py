@@ -11,9 +11,10 @@ from audiojax.collectives import example_keys
 from audiojax.encoders.audiomae import PRESETS, MaskedAutoencoder
 from audiojax.errors import UsageError
 from audiojax.losses.reconstruction import draw_kept, masked_patch_loss
+from audiojax.papers.evaluation import evaluation_keys
 from audiojax.papers.options import dtype_of
 from audiojax.papers.task import Task, choice
-from audiojax.papers.towers.inputs import check_rate, evaluation_keys, hear
+from audiojax.papers.towers.inputs import check_rate, hear
 from audiojax.typing import Array, Batch, Key, Params
 
 

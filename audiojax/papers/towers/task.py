@@ -5,7 +5,7 @@ from typing import Any
 
 from audiojax.errors import UsageError
 from audiojax.papers.task import Paper, Task, choice
-from audiojax.papers.towers import contrastive, detection, masked_lm, reconstruction, span_corruption, tagging, words
+from audiojax.papers.towers import causal_lm, contrastive, detection, masked_lm, reconstruction, span_corruption, tagging, words
 from audiojax.typing import Params
 
 MAKERS = {
@@ -15,6 +15,7 @@ MAKERS = {
     "tagging": tagging.make,
     "masked_lm": masked_lm.make,
     "span_corruption": span_corruption.make,
+    "causal_lm": causal_lm.make,
 }
 PHASES = tuple(MAKERS)
 PHASES_OF = {  # the choices of a tower
@@ -24,6 +25,7 @@ PHASES_OF = {  # the choices of a tower
     "bert": (("masked_lm",),),
     "t5": (("span_corruption",),),
     "tagger": (("tagging",),),
+    "llama": (("causal_lm",),),
 }
 
 

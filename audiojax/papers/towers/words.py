@@ -1,4 +1,4 @@
-"""What the two text tasks share: predictions about tokens of captions, and their scores."""
+"""What the text tasks share: predictions about tokens of captions, and their scores."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -29,12 +29,12 @@ def test_sheet_has_every_variant_and_needs_no_other_file(tmp_path):
 def test_a_full_disk_leaves_the_page_that_was_there(tmp_path, monkeypatch):
     (tmp_path / "sheet.html").write_text("the last one")
 
-    def full(self, text, **options):
-        with self.open("w", encoding="utf-8") as file:
-            file.write(text[:100])
+    def full(self, content):
+        with self.open("wb") as file:
+            file.write(content[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UsageError, match="sheet.html: cannot be written .No space left"):
         listening.write_sheet(tmp_path / "sheet.html", names=["rain"])
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("sheet.html", "the last one")]

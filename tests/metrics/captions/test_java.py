@@ -30,9 +30,9 @@ with open(sys.argv[sys.argv.index("-out") + 1], "w") as file:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """package(program, models) installs a pycocoevalcap of empty files, and a `java` that runs the program."""
+    """package(program, models, version) installs a pycocoevalcap of empty files, and a `java` that runs the program."""
 
-    def install(program="", models=True):
+    def install(program="", models=True, version="11.0.2"):
         files = [java.METEOR_JAR, java.SPICE_JAR, *(f"spice/lib/{java.CORENLP}{end}.jar" for end in ("", "-models") if models)]
         for name in ("__init__.py", *files):
             path = tmp_path / "pycocoevalcap" / name
@@ -40,8 +40,8 @@ def package(tmp_path, monkeypatch):
             path.touch()
         (tmp_path / "bin").mkdir()
         script = tmp_path / "bin" / "java"
-        version = "if sys.argv[1:] == ['-version']: sys.exit(print('openjdk version \"17.0.9\"', file=sys.stderr))"
-        script.write_text(f"#!{sys.executable}\nimport json, sys\n{version}\n{program}")
+        told = f"if sys.argv[1:] == ['-version']: sys.exit(print('openjdk version \"{version}\"', file=sys.stderr))"
+        script.write_text(f"#!{sys.executable}\nimport json, sys\n{told}\n{program}")
         script.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
         for name in [name for name in sys.modules if name.split(".")[0] == "pycocoevalcap"]:
@@ -92,6 +92,19 @@ def test_missing_models_are_named_with_their_place_and_nothing_is_downloaded(pac
             java.require(metric)
         assert all(word in str(error.value) for word in (f"{java.CORENLP}-models.jar", str(folder), java.CORENLP_ZIP))
     java.require("meteor")
+
+
+@pytest.mark.parametrize(("version", "runs"), [("1.8.0_392", True), ("14.0.2", True), ("15", False), ("17.0.9", False)])
+def test_spice_needs_a_java_that_still_has_its_script_engine(package, version, runs):
+    package(SPICE, version=version)
+    java.require("meteor")
+    if runs:
+        java.require("spider")
+        assert java.spice(SAID, WANTED)[0] == 0.25
+        return
+    for call in (lambda: java.require("spider"), lambda: java.spice(SAID, WANTED)):
+        with pytest.raises(UsageError, match=f"SPICE runs on Java 8 to 14, and .*java is Java {version[:2]}: put an older one"):
+            call()
 
 
 def test_no_java(package, monkeypatch):

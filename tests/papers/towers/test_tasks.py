@@ -19,6 +19,8 @@ from audiojax.encoders.panns import PannsConfig
 from audiojax.encoders.t5 import T5Config
 from audiojax.errors import UsageError
 from audiojax.metrics.retrieval import retrieval_scores
+from audiojax.models import llama
+from audiojax.models.llama import LlamaConfig
 from audiojax.papers import PAPERS
 from audiojax.papers.towers import contrastive, detection, reconstruction, tagging, words
 from audiojax.papers.towers.task import PHASES_OF
@@ -48,13 +50,16 @@ def narrow():
         patch.setitem(beats.PRESETS, "tiny", BeatsConfig(mels=32, **sizes, **beats_sizes))
         patch.setitem(bert.PRESETS, "tiny", BertConfig(hidden=16, max_positions=20, **sizes))
         patch.setitem(t5.PRESETS, "tiny", T5Config(hidden=16, gated=True, head_width=8, **sizes))
+        speaker = LlamaConfig(width=16, layers=1, heads=2, kv_heads=1, head_width=8, hidden=16, max_positions=20)
+        patch.setitem(llama.PRESETS, "soundworld", speaker)
         patch.setitem(panns.PRESETS["cnn14"], "tiny", PannsConfig(channels=(4, 8), input_pool=(8, 8), sample_rate=16_000))
         yield
 
 
 def config(tower, *overrides):
     small = ["data.seconds=0.48", f"data.max_tokens={LENGTH}"]
-    small += {"audiomae": ["model.decoder.width=8", "model.decoder.layers=1", "model.decoder.heads=2"]}.get(tower, ["model.dropout=0.0"])
+    narrow_decoder = ["model.decoder.width=8", "model.decoder.layers=1", "model.decoder.heads=2"]
+    small += {"audiomae": narrow_decoder, "llama": []}.get(tower, ["model.dropout=0.0"])
     small += QUIET if tower in ("clap", "beats", "tagger") else []
     return to_dict(load_config(f"towers/soundworld:{tower},debug", (*small, *overrides)))
 
@@ -90,7 +95,7 @@ def variables_of(the_task, batch):
     return fill(jax.eval_shape(the_task.init, jax.random.key(0), batch))
 
 
-@pytest.mark.parametrize("tower", some(["bert", "tagger"], ["clap", "clap/detection", "audiomae", "beats", "t5"]))
+@pytest.mark.parametrize("tower", some(["bert", "llama", "tagger"], ["clap", "clap/detection", "audiomae", "beats", "t5"]))
 def test_a_tower_learns_one_batch(tower):
     the_task, batch, tx = task(tower), make_batch(), optax.adam(5e-3)
     made = variables_of(the_task, batch)
@@ -120,7 +125,7 @@ def test_a_tower_learns_one_batch(tower):
         assert any(np.any(a != b) for a, b in zip(*(jax.tree.leaves(tree) for tree in (state[1], made["model_state"])), strict=True))
 
 
-@pytest.mark.parametrize("tower", some(["audiomae", "t5"], ["bert", "clap", "clap/detection", "beats"]))
+@pytest.mark.parametrize("tower", some(["audiomae", "t5"], ["bert", "llama", "clap", "clap/detection", "beats"]))
 def test_a_prediction_is_of_its_row_alone(tower):
     """Masks too: they come from the clip's number, so that evaluations of one model are equal."""
     the_task, batch = task(tower), make_batch()
@@ -136,7 +141,7 @@ def test_a_prediction_is_of_its_row_alone(tower):
     assert np.isfinite(scores[the_task.select])
 
 
-@pytest.mark.parametrize("tower", some(["bert"], ["clap", "clap/detection"]))
+@pytest.mark.parametrize("tower", some(["bert"], ["llama", "clap", "clap/detection"]))
 def test_pmap_and_one_device_have_equal_gradients(tower):
     """Though rows hide different numbers of words, negatives lie on other devices, and statistics are those of the whole batch."""
     the_task, batch = task(tower), make_batch()
@@ -212,6 +217,7 @@ def test_retrieval_scores_see_every_caption():
         ("clap", "data.seconds=0.5", "takes clips of 7680 samples.*gives 8000"),
         ("clap", "data.sample_rate=8000", "takes 16000 Hz.*8000"),
         ("bert", "data.max_tokens=21", "max_tokens is 21.*20 positions"),
+        ("llama", "data.max_tokens=21", "max_tokens is 21.*20 positions"),
         ("beats", "model.dtype=float8", "model.dtype"),
         ("tagger", "model.mel=panns_32k", "32000 Hz"),
         ("audiomae", "model.masked=1.0", "model.masked' is 1.0"),
