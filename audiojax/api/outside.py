@@ -1,15 +1,24 @@
 """Towers too large to be kept with every run: a finished model names them with the hash of their weights, and they are read again."""
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 from jax.sharding import Mesh
 
 from audiojax.api.weights import load_pretrained
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.trainer.export import Exported
+from audiojax.trainer.layout import Layout, make_layout
+
+
+def layout_for(outside: Collection[str]) -> Layout:
+    """How a finished model lies on the devices of this process: whole on each of them, so that rows go over them; or, with towers that are
+    too large to be kept with a run, these split over all of them."""
+    return make_layout("mesh", (1, 1, -1), jax.local_devices()) if outside else make_layout("pmap")
 
 
 def whole(model: Exported, source: str | os.PathLike, mesh: Mesh | None = None) -> Exported:
@@ -17,7 +26,7 @@ def whole(model: Exported, source: str | os.PathLike, mesh: Mesh | None = None) 
 
     Args:
       source: of the model, for errors.
-      mesh: on which these towers are laid out; None = on the first device.
+      mesh: on which these towers are laid out; None = that of `layout_for`.
 
     Raises:
       UsageError: a tower is not where it was, or its weights are others than those of the training.
@@ -26,7 +35,7 @@ def whole(model: Exported, source: str | os.PathLike, mesh: Mesh | None = None) 
     entries = model.card.get("outside", {})
     if not entries:
         return model
-    params = dict(model.params)
+    params, mesh = dict(model.params), mesh or layout_for(entries).mesh
     for key, facts in entries.items():
         tower = load_pretrained(facts["name"], dtype=facts["dtype"], sharding=mesh, progress=False)
         if tower.digest != facts["digest"]:

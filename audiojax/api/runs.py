@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from audiojax.api.data import clip_batches, make_transform
 from audiojax.api.opening import model_digest
+from audiojax.api.outside import layout_for
 from audiojax.api.retrieval import Retrieval
 from audiojax.api.search import Searcher
 from audiojax.config import config_to_json, to_dict
@@ -20,11 +21,11 @@ from audiojax.papers import PAPERS
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer.evaluate import predict_all
 from audiojax.trainer.export import Exported
-from audiojax.trainer.layout import make_layout, wrap_predict
+from audiojax.trainer.layout import wrap_predict
 
 
 class RunModel:
-    """A trained model on every device of this process.
+    """A trained model on the devices of this process.
 
     Attributes:
       config: the experiment config as plain dicts, with what validation chose.
@@ -36,8 +37,8 @@ class RunModel:
 
     def __init__(self, model: Exported):
         self.config, self.card = to_dict(model.config), model.card
-        self._layout = make_layout("pmap")
-        self.params, self.model_state = jax.device_put((model.params, model.model_state), self._layout.replicated)
+        self._layout = layout_for(model.card.get("outside", {}).keys() & model.params.keys())
+        self.params, self.model_state = self._layout.put_whole((model.params, model.model_state))
         self.tokenizer = Tokenizer.load(model.tokenizer)
         self.transform = make_transform(self.config["data"], self.tokenizer)
         self._config_text = config_to_json(model.config)

@@ -49,10 +49,19 @@ class Layout:
         axes = AXIS_NAME if self.parallel == "pmap" else ("data", "fsdp")
         return NamedSharding(self.mesh, PartitionSpec(axes))
 
+    def put_whole(self, tree: Any) -> Any:
+        """The tree with every leaf on each device of the layout, but for those that are laid out on its mesh already."""
+
+        def where(x: Any) -> NamedSharding:
+            sharding = x.sharding if isinstance(x, jax.Array) else None
+            return sharding if isinstance(sharding, NamedSharding) and sharding.mesh == self.mesh else self.replicated
+
+        return jax.device_put(tree, jax.tree.map(where, tree))
+
     @property
     def spans_processes(self) -> bool:
         """Whether arrays of this layout live on more than this process."""
-        return self.parallel == "mesh" and jax.process_count() > 1
+        return self.parallel == "mesh" and len({device.process_index for device in self.mesh.devices.flat}) > 1
 
 
 def make_layout(parallel: str = "pmap", mesh_sizes: Sequence[int] = (-1, 1, 1), devices: Sequence[Any] | None = None) -> Layout:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -97,7 +98,7 @@ def test_its_bridge_also_works_alone(run):
     np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1, rtol=1e-5)
 
 
-def test_a_llama_in_its_folder_is_named_and_not_stored(run, overrides, tmp_path):
+def test_a_llama_in_its_folder_is_named_and_not_stored(run, overrides, sounds, tmp_path):
     model = load_export(run / "final")
     assert model.params.keys() == {"towers", "bridge", "adapter", "head"}
     folder = overrides[-1].removeprefix("init.llama=")
@@ -105,6 +106,11 @@ def test_a_llama_in_its_folder_is_named_and_not_stored(run, overrides, tmp_path)
     whole = audiojax.load(run)
     for path, leaf in flat_paths(audiojax.load_pretrained(folder, progress=False).params["params"]).items():
         np.testing.assert_array_equal(flat_paths(whole.params["llama"])[path], leaf)
+    kernel = whole.params["llama"]["layer_0"]["attention"]["query"]["kernel"]
+    assert kernel.addressable_shards[0].data.size == kernel.size // jax.device_count()  # split, and not eight times there
+    files = sorted(sounds.iterdir())
+    on_each = LinkCaptioner(replace(model, params=jax.tree.map(np.asarray, whole.params), card={}), "")
+    assert [one.text for one in whole.caption(files)] == [one.text for one in on_each.caption(files)]
     assert audiojax.load(audiojax.export(run, tmp_path / "out")).params.keys() == whole.params.keys()
 
     other = tmp_path / "llama"
