@@ -49,6 +49,8 @@ class Bridge(RunModel):
       source: where the model comes from.
     """
 
+    phase = "link"  # of a run with a decoder too
+
     def __init__(self, model: Exported, source: str = ""):
         super().__init__(model)
         self.source = source

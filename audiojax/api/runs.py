@@ -55,6 +55,11 @@ class RunModel:
         """How many numbers the model has learned."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
+    @property
+    def phase(self) -> str:
+        """The phase whose task `predictions` asks."""
+        return self.config["phases"][-1]
+
     def put_rows(self, rows: np.ndarray) -> jax.Array:
         """Rows spread over all devices, filled up with zeros to a multiple of their number."""
         padding = ((0, -len(rows) % self._layout.mesh.size), *((0, 0),) * (rows.ndim - 1))
@@ -62,7 +67,7 @@ class RunModel:
 
     def predictions(self, source: Any, batch_size: int = 64) -> dict[str, np.ndarray]:
         """What the task predicts for all clips of a data source with all their captions."""
-        task = PAPERS[self.config["paper"]].make_task(self.config, self.config["phases"][-1], vocab_size=self.tokenizer.vocab_size)
+        task = PAPERS[self.config["paper"]].make_task(self.config, self.phase, vocab_size=self.tokenizer.vocab_size)
         predict = wrap_predict(self._layout, task.predict)
         return predict_all(self._layout, predict, self.params, self.model_state, clip_batches(source, self.transform, batch_size))
 

@@ -96,6 +96,9 @@ def test_its_bridge_also_works_alone(run):
     bridge = audiojax.load_bridge(run)
     made = bridge.bridge(np.eye(bridge.width, dtype=np.float32)[:3])
     np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1, rtol=1e-5)
+    source = open_split(to_dict(config_of(*WORLD))["data"], "test")
+    found = bridge.predictions(source)
+    assert found["bridged"].shape == found["audio"].shape == (len(source), bridge.width)
 
 
 def test_a_llama_in_its_folder_is_named_and_not_stored(run, overrides, sounds, tmp_path):
