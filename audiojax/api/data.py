@@ -11,7 +11,7 @@ import numpy as np
 
 from audiojax.api.start import tokenizer_folder
 from audiojax.data.layouts.extra_captions import read_extra_captions
-from audiojax.data.pipeline import MemorySource, Transform, captions_of, eval_batches, train_batches
+from audiojax.data.pipeline import CaptionSource, MemorySource, Transform, captions_of, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
 from audiojax.data.soundworld.scenes import class_activity
 from audiojax.data.soundworld.source import SceneSource
@@ -35,6 +35,8 @@ def data_name(data: Mapping[str, Any]) -> str:
 def open_split(data: Mapping[str, Any], split: str, *, progress: bool = True) -> Any:
     """Random-access records of a split of the config's `data` section; SoundWorld is built the first time, "studio+field" is both.
 
+    Where `data.audio` is False, the records are captions alone.
+
     Raises:
       UsageError: an unknown source, split or folder.
     """
@@ -43,11 +45,12 @@ def open_split(data: Mapping[str, Any], split: str, *, progress: bool = True) ->
         if not data["dir"]:
             raise UsageError("data.source 'tfds' needs --config.data.dir=FOLDER, a data set that `audiojax data pack` wrote")
         source = open_records(data["dir"], split)
-        return MemorySource(source) if data["in_memory"] else source
-    if kind not in ("soundworld", "memory"):
+    elif kind in ("soundworld", "memory"):
+        sources = [_soundworld({**data, "domain": domain}, split, progress) for domain in data["domain"].split("+")]
+        source = sources[0] if len(sources) == 1 else JoinedRecords(sources)
+    else:
         raise UsageError(f"data.source '{kind}' is none of soundworld, memory, tfds")
-    sources = [_soundworld({**data, "domain": domain}, split, progress) for domain in data["domain"].split("+")]
-    source = sources[0] if len(sources) == 1 else JoinedRecords(sources)
+    source = source if data.get("audio", True) else CaptionSource(source)
     return MemorySource(source) if data["in_memory"] or kind == "memory" else source
 
 

@@ -195,7 +195,7 @@ def captions_of_each(source: Any) -> int:
 
 
 def _ids(source: Any, clips: Sequence[int], most: int = 3) -> str:
-    ids = ", ".join(f"'{source[clip]['id']}'" for clip in clips[:most])
+    ids = ", ".join(f"'{source[clip].get('id', clip)}'" for clip in clips[:most])
     return ids + (", ..." if len(clips) > most else "")
 
 
@@ -257,6 +257,30 @@ class MemorySource:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"source": self.source, "records": {}}  # a worker process fills its own
+
+
+class CaptionSource:
+    """A source for models of text: its records are {"captions"} alone, and no sound is read where the source can tell captions without."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Any:
+        return {"captions": self.captions(index)}
+
+    def captions(self, index: int) -> Sequence[str]:
+        """The captions of one clip."""
+        return captions_of(self.source, index)
+
+    def identity(self) -> str:
+        """Of the source."""
+        return self.source.identity()
+
+    def __repr__(self) -> str:  # Grain checkpoints compare this text
+        return f"CaptionSource({self.source!r})"
 
 
 class _Batches(grain.DatasetIterator):

@@ -62,7 +62,7 @@ class ClipTransform:
     def __call__(
         self, record: Mapping[str, Any], clip_index: int, caption: int | None, rng: np.random.Generator | None = None
     ) -> dict[str, np.ndarray]:
-        """The example of a record.
+        """The example of a record; of one without "audio", the text alone.
 
         Args:
           caption: number of the caption; None draws one with `rng`; -1 takes all, and text leaves get a leading axis.
@@ -75,26 +75,24 @@ class ClipTransform:
         ids, mask = self.tokenizer.encode([self.clean(text) for text in chosen], self.max_tokens)
         if caption != -1:
             ids, mask = ids[0], mask[0]
+        text = {"text_ids": np.asarray(ids, np.int32), "text_mask": np.asarray(mask, bool), "clip_index": np.int32(clip_index)}
+        if "audio" not in record:
+            return text
         if len(record["audio"]) == 0:
             raise UsageError(f"clip '{record['id']}' has no samples: check the data set")
         waveform = io.resample(to_float(record["audio"]), record["sample_rate"], self.sample_rate)
         if self.labels is not None and len(waveform) > self.lengths[-1]:
             raise UsageError(f"clip '{record['id']}' is longer than data.seconds: its labels tell what sounds when, and it would be cut")
         labels = {} if self.labels is None else {"labels": self.labels(record)}
-        return labels | {
-            **self.sound(waveform, rng),
-            "text_ids": np.asarray(ids, np.int32),
-            "text_mask": np.asarray(mask, bool),
-            "clip_index": np.int32(clip_index),
-        }
+        return labels | self.sound(waveform, rng) | text
 
     def collate(self, examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """A batch: every key stacked, waveforms brought to the longest one's length."""
-        if self.windows:
-            return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
-        length = max(len(example["waveform"]) for example in examples)
-        batch = {name: np.stack([example[name] for example in examples]) for name in examples[0] if name != "waveform"}
-        batch["waveform"] = np.stack([self._fit(example["waveform"], length, None) for example in examples])
+        fitted = "waveform" in examples[0] and not self.windows
+        batch = {name: np.stack([example[name] for example in examples]) for name in examples[0] if not fitted or name != "waveform"}
+        if fitted:
+            length = max(len(example["waveform"]) for example in examples)
+            batch["waveform"] = np.stack([self._fit(example["waveform"], length, None) for example in examples])
         return batch
 
     def sound(self, waveform: Float[np.ndarray, " n"], rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:

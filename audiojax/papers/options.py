@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from audiojax.encoders.bert import PRESETS, BertConfig
 from audiojax.errors import UsageError
 from audiojax.papers.task import choice
+from audiojax.towers.clap_features import PRESETS as FRONT_ENDS
+from audiojax.towers.clap_features import ClapFrontEnd
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -30,3 +32,25 @@ def text_tower_of(config: Mapping[str, Any], vocab_size: int) -> BertConfig:
         raise UsageError(f"data.max_tokens is {tokens}, and the text tower has {text.max_length} positions")
     dropout = model.get("text_dropout", 0.0)
     return replace(text, vocab_size=vocab_size, dropout=dropout, attention_dropout=dropout)
+
+
+def clap_front_end_of(config: Mapping[str, Any], *, in_time: bool = False) -> tuple[ClapFrontEnd, int]:
+    """(CLAP's front end of `model.front_end`, samples of a window, which are those that it takes).
+
+    Args:
+      in_time: what it gives has to have a place in time.
+
+    Raises:
+      UsageError: an unknown preset, a fused one where places are needed, or other windows in the config's data.
+    """
+    name, data = config["model"]["front_end"], config["data"]
+    front_end = FRONT_ENDS[choice("model.front_end", name, FRONT_ENDS)]
+    if in_time and front_end.fusion:
+        raise UsageError(f"config key 'model.front_end' is '{name}'; the segments of a fused CLAP have no place in time")
+    samples = round(data["seconds"] * data["sample_rate"])
+    if (front_end.mel.sample_rate, front_end.samples) != (data["sample_rate"], samples):
+        raise UsageError(
+            f"model.front_end '{name}' takes windows of {front_end.samples} samples at {front_end.mel.sample_rate} Hz;"
+            f" data.seconds and data.sample_rate give {samples} at {data['sample_rate']} Hz"
+        )
+    return front_end, samples

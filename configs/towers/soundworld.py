@@ -47,7 +47,8 @@ def get_config(arg: str = "clap") -> ConfigDict:
     config.data.captions = 5  # of each clip
     config.data.mode = "pairs" if tower in ("clap", *TEXT) else "random"  # pairs: every (clip, caption) | random: every clip
     config.data.labels = tower in ("clap", "beats", "tagger")  # which classes sound when
-    config.data.in_memory = size != "base"  # keep the int16 clips that were read in host memory: 2 GB at base
+    config.data.audio = tower not in TEXT  # False: captions alone are read
+    config.data.in_memory = size != "base" or tower in TEXT  # keep what was read in host memory: 2 GB of int16 clips at base
     config.data.threads = 2  # that decode, in this process or in each worker
     config.data.workers = 0  # loader processes; 0 = threads only
     if tower == "clap":

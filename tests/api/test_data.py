@@ -8,13 +8,13 @@ import pytest
 
 from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
 from audiojax.config import installed_configs, load_config, to_dict
-from audiojax.data.pipeline import MemorySource
+from audiojax.data.pipeline import CaptionSource, MemorySource
 from audiojax.data.soundworld import builder
 from audiojax.data.soundworld.classes import CLASSES
 from audiojax.data.soundworld.scenes import ACTIVITY_STEP, Scene
 from audiojax.errors import UsageError
 from tests.data.test_pipeline import Clips
-from tests.data.test_transforms import make
+from tests.data.test_transforms import Letters, make
 
 
 class Told:
@@ -35,6 +35,17 @@ def test_the_tokenizer_learns_from_captions_alone(tmp_path, source):
     tokenizer = make_tokenizer({"tokenizer": {"folder": "", "vocab_size": 80}}, source, tmp_path / "tokenizer")
     ids, _ = tokenizer.encode(["rain falls", "a dog"], 8)
     assert tokenizer.backend.unk_token_id not in ids
+
+
+def test_models_of_text_read_no_sound(tmp_path):
+    source = CaptionSource(Told())
+    transform = make_transform(to_dict(load_config("towers/soundworld:bert"))["data"], Letters())
+    (batch,) = clip_batches(source, transform, 3)
+    assert batch.keys() == {"text_ids", "text_mask", "clip_index", "valid"}
+    assert batch["text_ids"].shape == (3, 2, 32)
+    data = to_dict(load_config("towers/soundworld:bert", ["data.source=memory", "data.size=0.004"]))["data"]
+    assert open_split(data, "train")[0].keys() == {"captions"}
+    assert "audio" in open_split({**data, "audio": True}, "train")[0]
 
 
 def test_worker_processes_are_a_config_key_and_change_no_batch(tmp_path):

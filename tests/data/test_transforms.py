@@ -89,6 +89,16 @@ def test_states_become_examples():
     assert transform.collate([one, one])["audio_values"].shape == (2, 3, 2)
 
 
+def test_without_sound_the_text_alone_is_an_example():
+    whole, alone = make()(record(10), 3, -1), make()({"captions": ["ab", "cde"]}, 3, -1)
+    assert whole.keys() - alone.keys() == {"waveform"}
+    batch = make().collate([alone, alone])
+    assert batch.keys() == alone.keys()
+    for name, value in alone.items():
+        np.testing.assert_array_equal(value, whole[name])
+        np.testing.assert_array_equal(batch[name], [value, value])
+
+
 @pytest.mark.parametrize(
     ("padding", "expected"),
     [("zero", [1, 2, 3, 4, 0, 0, 0, 0, 0, 0]), ("repeat", [1, 2, 3, 4, 1, 2, 3, 4, 0, 0]), ("repeat_cut", [1, 2, 3, 4, 1, 2, 3, 4, 1, 2])],

@@ -27,9 +27,8 @@ from audiojax.losses.contrastive import same_clip_mask, symmetric_nt_xent
 from audiojax.models.co_attention import CASCADES, CoAttention, CoAttentionConfig, States, pair_scores
 from audiojax.papers.coattention.model import Towers
 from audiojax.papers.coattention.ranking import Split, search_split
-from audiojax.papers.options import dtype_of, text_tower_of
+from audiojax.papers.options import clap_front_end_of, dtype_of, text_tower_of
 from audiojax.papers.task import Encoders, Paper, Slot, Task, choice
-from audiojax.towers.clap_features import PRESETS as FRONT_ENDS
 from audiojax.typing import Array, Batch, Key, Params
 
 PHASES = ("contrastive", "pairs")
@@ -84,15 +83,7 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     """
     model, data = config["model"], config["data"]
     types = {"dtype": dtype_of(config)}
-    front_end = FRONT_ENDS[choice("model.front_end", model["front_end"], FRONT_ENDS)]
-    if front_end.fusion:
-        raise UsageError(f"config key 'model.front_end' is '{model['front_end']}'; the segments of a fused CLAP have no place in time")
-    samples = round(data["seconds"] * data["sample_rate"])
-    if (front_end.mel.sample_rate, front_end.samples) != (data["sample_rate"], samples):
-        raise UsageError(
-            f"model.front_end '{model['front_end']}' takes windows of {front_end.samples} samples at {front_end.mel.sample_rate} Hz;"
-            f" data.seconds and data.sample_rate give {samples} at {data['sample_rate']} Hz"
-        )
+    front_end, samples = clap_front_end_of(config, in_time=True)
     text = text_tower_of(config, vocab_size)
     towers = Towers(HTSATS[choice("model.audio_preset", model["audio_preset"], HTSATS)], text, front_end.mel, **types)
     switches = dict(model["cascade"])

@@ -15,10 +15,9 @@ from audiojax.encoders.clap import PRESETS as CLAPS
 from audiojax.encoders.clap import Clap
 from audiojax.errors import UsageError
 from audiojax.models.residual_mlp import ResidualMlp, ResidualMlpConfig
-from audiojax.papers.options import dtype_of
+from audiojax.papers.options import clap_front_end_of, dtype_of
 from audiojax.papers.task import choice
 from audiojax.schedule import BETAS, Schedule, make_schedule, timestep_grid
-from audiojax.towers.clap_features import PRESETS as FRONT_ENDS
 from audiojax.towers.clap_features import ClapFrontEnd
 
 PHASES = ("link", "decoder")
@@ -120,13 +119,7 @@ def make_settings(config: Mapping[str, Any], vocab_size: int) -> Settings:
     model, data = config["model"], config["data"]
     types = {"dtype": dtype_of(config)}
     sizes = CLAPS[choice("model.clap_preset", model["clap_preset"], CLAPS)]
-    front_end = FRONT_ENDS[choice("model.front_end", model["front_end"], FRONT_ENDS)]
-    samples = round(data["seconds"] * data["sample_rate"])
-    if (front_end.mel.sample_rate, front_end.samples) != (data["sample_rate"], samples):
-        raise UsageError(
-            f"model.front_end '{model['front_end']}' takes windows of {front_end.samples} samples at {front_end.mel.sample_rate} Hz;"
-            f" data.seconds and data.sample_rate give {samples} at {data['sample_rate']} Hz"
-        )
+    front_end, samples = clap_front_end_of(config)
     if data["max_tokens"] > sizes.text.max_length:
         raise UsageError(f"data.max_tokens is {data['max_tokens']}, and the text half of CLAP has {sizes.text.max_length} positions")
     clap = Clap(replace(sizes, text=replace(sizes.text, vocab_size=vocab_size)), **types)
