@@ -14,7 +14,7 @@ COLUMNS = ("from s", "to s", "candidate", "caption", "confidence")
 MOST_CANDIDATES = 16
 
 
-class Described(NamedTuple):
+class Captioned(NamedTuple):
     """Captions of a sound: rows of COLUMNS, and a line about them."""
 
     rows: list[tuple[float, float, int, str, float]]
@@ -23,7 +23,7 @@ class Described(NamedTuple):
 
 def describe_sound(
     captioner: Captioner, folder: Path, audio: str | os.PathLike | None, candidates: int, seed: int, *values: Any
-) -> Described:
+) -> Captioned:
     """The captions that `audiojax caption` gives for the same values.
 
     Args:
@@ -42,7 +42,7 @@ def describe_sound(
     found = captioner.caption([path], candidates=candidates, seed=whole("seed", seed), **options)
     rows = [(round(one.start, 1), round(one.end, 1), one.candidate + 1, one.text, round(one.confidence, 3)) for one in found]
     windows = len({one.start for one in found})
-    return Described(rows, f"{path.name}: {windows} {'window' if windows == 1 else 'windows'} of up to {captioner.seconds:g} s")
+    return Captioned(rows, f"{path.name}: {windows} {'window' if windows == 1 else 'windows'} of up to {captioner.seconds:g} s")
 
 
 def chosen(captioner: Captioner, values: Sequence[Any]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def served(
     Raises:
       UsageError: gradio is missing, or the address cannot be had.
     """
-    with tempfile.TemporaryDirectory(prefix="audiojax-page-", ignore_cleanup_errors=True) as name, _own_variables(name):
+    with tempfile.TemporaryDirectory(prefix="audiojax-page-", ignore_cleanup_errors=True) as name, _own_variables(name, host):
         gr = import_gradio()
         page = build(gr, model, index, Path(name))
         try:
@@ -132,15 +132,20 @@ def is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def _own_variables(folder: str) -> Iterator[None]:
-    """gradio's variables are the page's own: others could open folders, or the page to the internet. Those that there were come back."""
-    before = {name: value for name, value in os.environ.items() if name.startswith("GRADIO_")}
+def _own_variables(folder: str, host: str) -> Iterator[None]:
+    """gradio's variables are the page's own: others could open folders, or the page to the internet. Those that there were come back.
+
+    Nor does a proxy stand before the host: gradio asks the page whether it answers.
+    """
+    kinds, names = ("GRADIO_", "NO_PROXY", "no_proxy"), ("NO_PROXY", "no_proxy")
+    before = {name: value for name, value in os.environ.items() if name.startswith(kinds)}
     for name in before:
         del os.environ[name]
     os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
+    os.environ |= {name: ",".join(filter(None, (before.get(name), host, "localhost"))) for name in names}
     try:
         yield
     finally:
-        for name in [name for name in os.environ if name.startswith("GRADIO_")]:
+        for name in [name for name in os.environ if name.startswith(kinds)]:
             del os.environ[name]
         os.environ |= before

@@ -22,6 +22,12 @@ from tests.api.captioner import RATE, Parrot
 from tests.api.test_mteb_encoder import TONES, ToneFinder, tone
 from tests.index.sounds import write
 
+PROGRAM = """
+import signal, sys
+from audiojax.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background processes ignore Ctrl-C
+sys.exit(main(sys.argv[1:]))
+"""
 VALUES = ["rain on a roof", "", "0.06", 2, 3.5, "ddim", 3, 1, None, 0.5]  # of the form that makes sounds
 
 
@@ -45,12 +51,15 @@ def test_a_missing_gradio_is_one_line(monkeypatch):
 def test_variables_of_gradio_are_put_aside_and_come_back(monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_ALLOWED_PATHS", "/")
     monkeypatch.setenv("GRADIO_SHARE", "True")
-    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
-    with serving._own_variables(str(tmp_path)):
+    monkeypatch.setenv("no_proxy", "example.org")
+    for name in ("GRADIO_TEMP_DIR", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with serving._own_variables(str(tmp_path), "127.0.0.1"):
         assert not {"GRADIO_ALLOWED_PATHS", "GRADIO_SHARE"} & os.environ.keys()
         assert os.environ["GRADIO_TEMP_DIR"] == str(tmp_path)
-    assert (os.environ["GRADIO_ALLOWED_PATHS"], os.environ["GRADIO_SHARE"]) == ("/", "True")
-    assert "GRADIO_TEMP_DIR" not in os.environ
+        assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == ("example.org,127.0.0.1,localhost", "127.0.0.1,localhost")
+    assert [os.environ[name] for name in ("GRADIO_ALLOWED_PATHS", "GRADIO_SHARE", "no_proxy")] == ["/", "True", "example.org"]
+    assert not {"GRADIO_TEMP_DIR", "NO_PROXY"} & os.environ.keys()
 
 
 def test_the_network_is_warned_of(monkeypatch, capsys):
@@ -152,7 +161,9 @@ def test_the_page_loads_nothing_from_elsewhere(address):
 
 
 @pytest.mark.slow
-def test_captions_and_hits_are_served(port, tmp_path):
+def test_captions_and_hits_are_served_where_the_network_has_a_proxy(port, tmp_path, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
     handle_file = pytest.importorskip("gradio_client").handle_file
     pytest.importorskip("gradio")
     write(tmp_path / "a.wav", 0.2, 2 * RATE)
@@ -188,10 +199,9 @@ def test_a_port_that_is_taken_is_named(maker):
 @pytest.mark.slow
 def test_ctrl_c_ends_the_command_and_leaves_nothing(pipeline, port, tmp_path):
     pytest.importorskip("gradio")
-    words = [sys.executable, "-m", "audiojax.cli", "page", "--model", str(pipeline), "--port", str(port), "--no-browser", "--quiet"]
+    words = [sys.executable, "-c", PROGRAM, "page", "--model", str(pipeline), "--port", str(port), "--no-browser", "--quiet"]
     environment = os.environ | {"TMPDIR": str(tmp_path), "AUDIOJAX_CACHE": str(tmp_path / "cache")}
-    listens = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # also where the tests run in the background
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **listens) as page:
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as page:
         try:
             assert page.stdout.readline() == f"http://127.0.0.1:{port}/ shows {pipeline}; Ctrl-C ends it\n"
             assert len(list(tmp_path.glob("audiojax-page-*"))) == 1
