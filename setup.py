@@ -28,6 +28,7 @@ EXTRAS = {
     "tpu": ["jax[tpu]"],
     "m4a": ["av>=14"],
     "beam": ["apache-beam>=2.70"],
+    "page": ["gradio>=6.31"],
     "viewer": ["tensorboard>=2.19"],
     "mteb": ["mteb[audio]>=2.26"],
 }

@@ -20,6 +20,7 @@ COMMANDS = {
     "search": "rank the sound files of a folder or an index by how well they fit a description or a sound",
     "caption": "describe sound files in words, in a table that the same command goes on with",
     "generate": "make sounds from descriptions, or new ones from a sound that there is",
+    "page": "open a page in the browser of this machine to make, describe or find sounds",
     "bridge": "turn CLAP embeddings of sounds into text-like ones, from sound files, an index or an array",
     "score": "measure the captions of a table against people's: BLEU, CIDEr-D, METEOR, SPICE, BERTScore, FENSE, CLAP, a judge",
     "score-audio": "measure generated sounds against real ones: Frechet distance, FAD, KID, KL, Inception score, CLAP score",

@@ -29,6 +29,7 @@ EXTRAS = {
     "m4a": "to read m4a and aac files",
     "beam": "to pack data sets on Apache Beam",
     "mteb": "to measure finders in MTEB",
+    "page": "to make, describe and find sounds in a browser",
     "viewer": "to look at TensorBoard logs",
 }
 PROBE = """

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
-from audiojax.cli.parsing import file_named, number, whole_number
+from audiojax.cli.parsing import add_maker_options, file_named, maker_options, number, whole_number
 from audiojax.errors import UsageError
 from audiojax.files import shown
 
@@ -30,13 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--report", type=file_named(".html"), metavar="FILE", help="also write a page with players and spectrograms")
     _add_sampling(parser)
     _add_reference(parser)
-    group = parser.add_argument_group("the model")
-    group.add_argument(
-        "--heads", choices=("trained", "diffusers"), default="trained", help="how the U-Net's attention is split (default: %(default)s)"
-    )
-    group.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation (default: %(default)s)")
-    group.add_argument("--tokenizer", metavar="DIR", help="folder of roberta-base's, for a .ckpt (default: in the hub's local cache)")
-    group.add_argument("--ranker", metavar="NAME", help="a CLAP that picks among candidates (default: the .ckpt's own)")
+    add_maker_options(parser)
     parser.add_argument("--batch-size", type=whole_number(1), metavar="N", help="sounds made at a time (default: 4)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, and nothing about the weights")
 
@@ -90,8 +84,7 @@ def run(args: Namespace) -> None:
 
     wish = api.Wish(args.prompt or "", args.negative, args.seed)
     orders = api.read_prompts(args.prompts, args.negative, args.seed) if args.prompts else [api.order_of(wish)]
-    options = {"heads": args.heads, "dtype": args.dtype, "tokenizer": args.tokenizer, "ranker": args.ranker}
-    maker = api.load_maker(args.model, **options, progress=not args.quiet)
+    maker = api.load_maker(args.model, **maker_options(args), progress=not args.quiet)
     reference = None
     if args.audio:
         heard = maker.hear(args.audio)

@@ -177,3 +177,22 @@ def captioner_options(args: argparse.Namespace) -> dict[str, Any]:
     """Those options that are given."""
     given = {name: getattr(args, name) for name in CAPTIONER_OPTIONS}
     return {name: value for name, value in given.items() if value is not None}
+
+
+MAKER_OPTIONS = ("heads", "dtype", "tokenizer", "ranker")
+
+
+def add_maker_options(parser: argparse.ArgumentParser) -> None:
+    """How a model that makes sounds is opened."""
+    group = parser.add_argument_group("a model that makes sounds")
+    group.add_argument(
+        "--heads", choices=("trained", "diffusers"), default="trained", help="how the U-Net's attention is split (default: %(default)s)"
+    )
+    group.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation (default: %(default)s)")
+    group.add_argument("--tokenizer", metavar="DIR", help="folder of roberta-base's, for a .ckpt (default: in the hub's local cache)")
+    group.add_argument("--ranker", metavar="NAME", help="a CLAP that picks among candidates (default: the .ckpt's own)")
+
+
+def maker_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `audiojax.api.load_maker`."""
+    return {name: getattr(args, name) for name in MAKER_OPTIONS}
