@@ -78,7 +78,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.autoencoder.groups = ConfigDict({"vae": {"pattern": "^(vae|loss)/", **adam}})
     config.autoencoder.groups.discriminator = ConfigDict({"pattern": "^discriminator/", **adam, "lr": 3e-4})
     adamw = {"name": "adamw", "lr": 1e-3, "schedule": "cosine", "b1": 0.8, "b2": 0.99, "weight_decay": 0.01}
-    config.vocoder = ConfigDict({"batch_size": 16, "trainable": ".*", "steps": steps})
+    config.vocoder = ConfigDict({"batch_size": 8, "trainable": ".*", "steps": steps})
     config.vocoder.groups = ConfigDict({"vocoder": {"pattern": "^vocoder/", **adamw}})
     config.vocoder.groups.discriminators = ConfigDict({"pattern": "^discriminators/", **adamw})
     return config

@@ -117,6 +117,7 @@ def test_predictions_of_a_clip_are_its_own():
     ("override", "message"),
     [
         ("model.vocoder_preset=big", "config key 'model.vocoder_preset' is 'big'"),
+        ("model.vocoder_preset=speecht5", "model.vocoder_preset': this one normalises log-mels by statistics, and none are measured"),
         ("model.waveform_preset=big", "config key 'model.waveform_preset' is 'big'; it takes one of hifigan, tiny"),
         ("loss.vocoder.mel=-45.0", "config key 'loss.vocoder.mel' is -45.0; it takes 0 or more"),
         ("stretch.vocoder=0", "stretch.vocoder' is 0; it takes 1 to the 61440 samples of a clip"),
