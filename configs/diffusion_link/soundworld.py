@@ -77,7 +77,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.noise = ConfigDict({"schedule": "cosine", "steps": 1_000})  # T
 
     config.bridge = ConfigDict({"form": form})
-    config.bridge.scale = 5.0  # kappa at d = 512; it grows as sqrt(d)
+    config.bridge.scale = 22.6  # kappa at d = 512, which grows as sqrt(d): coordinates of unit variance; Diffusion Bridge: 5
     config.bridge.centre = "per_modality" if form == "text_only" else "none"  # none | per_modality
     config.bridge.start = 100  # s*, of T; 0 = the raw embedding
     config.bridge.steps = 5  # of DDIM
