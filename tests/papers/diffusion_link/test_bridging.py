@@ -110,7 +110,7 @@ def test_the_seed_decides_the_noise():
 
 @pytest.mark.parametrize("centre", ["none", "per_modality"])
 def test_the_way_back_is_exact_and_vectors_have_length_kappa(centre):
-    settings, _, state, batch = bridge_of(f"bridge.centre={centre}")
+    settings, _, state, batch = bridge_of(f"bridge.centre={centre}", "bridge.scale=5.0")
     assert settings.kappa == pytest.approx(5 * (WIDTH / 512) ** 0.5)
     for side in ("audio", "text"):
         z = np.asarray(to_space(settings, state, batch[f"{side}_embedding"], side))
@@ -121,7 +121,7 @@ def test_the_way_back_is_exact_and_vectors_have_length_kappa(centre):
 
 
 def test_shallow_noise_keeps_pairs_together_and_full_noise_does_not():
-    settings = make_settings(plain(), VOCAB)
+    settings = make_settings(plain("bridge.scale=5.0"), VOCAB)
     text = unit(np.random.default_rng(0).normal(size=(200, 512))).astype(np.float32)
     z = settings.bridge.scale * text
 
@@ -135,12 +135,12 @@ def test_shallow_noise_keeps_pairs_together_and_full_noise_does_not():
 
 
 def test_noise_that_drowns_the_signal_is_warned_of():
-    """At index 99 the noise is 0.77 times as long as the signal under cosine, 1.53 times under linear."""
+    """At index 99 and a scale of 5 the noise is 0.77 times as long as the signal under cosine, 1.53 times under linear."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check(plain())
-        check(plain("noise.schedule=linear"))
+        check(plain("bridge.scale=5.0"))
+        check(plain("noise.schedule=linear", "bridge.scale=5.0"))
     with pytest.warns(UserWarning, match="bridge.start = 100: the noise there is 7.7 times as long"):
         check(plain("noise.schedule=linear", "bridge.scale=1.0"))
     with pytest.warns(UserWarning, match="bridge.start = 400"):
-        check(plain("bridge.start=400"))
+        check(plain("bridge.start=400", "bridge.scale=5.0"))
