@@ -59,6 +59,7 @@ PRESETS = {
     "audioldm": HifiGanConfig(),
     "speecht5": HifiGanConfig(mels=80, channels=512, rates=(4, 4, 4, 4), kernels=(8, 8, 8, 8), normalize=True),
     "tiny": HifiGanConfig(channels=64, block_kernels=(3, 7), block_dilations=((1, 3),) * 2),
+    "soundworld": HifiGanConfig(channels=256, block_kernels=(3, 7), block_dilations=((1, 3),) * 2),
 }
 
 
