@@ -77,7 +77,8 @@ def start_of(
             continue  # no phase of this config has a place for it, or the run that it goes on from has filled it
         tower = _outside(name, wanted, config, progress) if key in paper.outside(config) else _tower(name, slot, config, progress)
         rate = getattr(getattr(tower, "mel", None), "sample_rate", config["data"]["sample_rate"])
-        if rate != config["data"]["sample_rate"]:
+        hears = not slot.state or _below(slot.state, abstract["model_state"])  # and is no text half alone
+        if hears and rate != config["data"]["sample_rate"]:
             raise UsageError(f"init.{key}: {shown(name)} hears {rate} Hz, and data.sample_rate is {config['data']['sample_rate']}")
         params |= _tower_leaves(key, name, slot, slot.params, _part(tower.params["params"], slot.part), abstract["params"])
         if slot.state:

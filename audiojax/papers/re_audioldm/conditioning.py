@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Float
 from audiojax.audio.spectral import log_mel
 from audiojax.encoders.audiomae import pool_patches
 from audiojax.encoders.clap import unit
-from audiojax.papers.re_audioldm.clips import PEAK
 from audiojax.papers.re_audioldm.diffusion_settings import DiffusionSettings
+from audiojax.papers.re_audioldm.hearing import levelled
 from audiojax.papers.re_audioldm.inference import Condition
 from audiojax.typing import Batch, Params
 
@@ -52,12 +52,6 @@ def encode_text(settings: DiffusionSettings, params: Params, model_state: Any, b
         states = settings.t5.apply({"params": params["t5"]}, ids, mask, train=False)
         found |= {"text_tokens": jnp.where(mask[..., None], states, 0.0), "text_tokens_mask": mask}
     return found
-
-
-def levelled(waveform: Float[Array, "b n"]) -> Float[Array, "b n"]:
-    """Sounds as the autoencoder hears them: without their mean, at a peak of 0.5 ("haoheliu/AudioLDM-training-finetuning code")."""
-    centred = waveform - jnp.mean(waveform, axis=1, keepdims=True)
-    return PEAK * centred / (jnp.max(jnp.abs(centred), axis=1, keepdims=True) + 1e-8)
 
 
 def condition_of(settings: DiffusionSettings, model_state: Any, batch: Batch, film: str | None = None) -> Condition:

@@ -15,8 +15,9 @@ from jax.sharding import PartitionSpec
 
 from audiojax.collectives import example_keys
 from audiojax.papers.evaluation import evaluation_keys
+from audiojax.papers.re_audioldm.autoencoder import latent_scale
 from audiojax.papers.re_audioldm.conditioning import encode_audio, encode_text
-from audiojax.papers.re_audioldm.diffusion_settings import DiffusionSettings, make_diffusion_settings
+from audiojax.papers.re_audioldm.diffusion_settings import DiffusionSettings, check, make_diffusion_settings
 from audiojax.papers.re_audioldm.loss import errors_at, moments_of, training_loss
 from audiojax.papers.re_audioldm.settings import NOISE_LEVELS
 from audiojax.papers.task import Encoders, Task
@@ -30,10 +31,12 @@ RULES = (  # output features over tensor; whatever is not named here falls back 
 )
 BANDS = {"low": (0, 333), "middle": (333, 667), "high": (667, NOISE_LEVELS)}  # of noise, in which validation's errors are averaged
 STATISTICS = ("latent", "null")
+__all__ = ["check", "encoders", "make", "measure"]
 
 
-def make(settings: DiffusionSettings) -> Task:
-    """The task of the phase."""
+def make(config: Mapping[str, Any], vocab_size: int) -> Task:
+    """The task of the phase. UsageError: see `make_diffusion_settings`."""
+    settings = make_diffusion_settings(config, vocab_size)
     return Task(
         name="re_audioldm/diffusion",
         init=partial(init, settings),
@@ -118,13 +121,5 @@ def measure(config: Mapping[str, Any], params: Params, batches: Iterable[Batch],
     found = {"embedding": null["text_embedding"][0]}
     if settings.t5 is not None:
         found |= {"text": null["text_tokens"][0], "text_mask": null["text_tokens_mask"][0]}
-    return {"latent": {"scale": latent_scale(batches)}, "null": {name: np.asarray(x, np.float32) for name, x in found.items()}}
-
-
-def latent_scale(batches: Iterable[Batch]) -> np.ndarray:
-    """s = 1 / std(z), z drawn from the posteriors of stored examples: TRAIN's `scale_factor`, over all that are given and not one batch."""
-    count, total, squares = 0, 0.0, 0.0
-    for number, batch in enumerate(batches):
-        z = np.asarray(moments_of(batch).sample(jax.random.key(number)), np.float64)
-        count, total, squares = count + z.size, total + z.sum(), squares + np.square(z).sum()
-    return np.asarray(1 / np.sqrt(squares / count - (total / count) ** 2), np.float32)
+    scale = latent_scale(moments_of({"audio_moments": jnp.concatenate([batch["audio_moments"] for batch in batches])}))
+    return {"latent": {"scale": np.asarray(scale)}, "null": {name: np.asarray(x, np.float32) for name, x in found.items()}}

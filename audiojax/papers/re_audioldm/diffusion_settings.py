@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from audiojax.audio.spectral import AUDIOLDM_16K, MelConfig
+from audiojax.audio.spectral import MelConfig
 from audiojax.encoders.audiomae import PRESETS as AUDIOMAES
 from audiojax.encoders.audiomae import AudioMae
 from audiojax.encoders.clap import PRESETS as CLAPS
@@ -13,9 +13,9 @@ from audiojax.encoders.t5 import PRESETS as T5S
 from audiojax.encoders.t5 import T5Encoder
 from audiojax.errors import UsageError
 from audiojax.models.unet import UNet, UNetConfig
-from audiojax.models.vae import PRESETS as VAES
 from audiojax.models.vae import AutoencoderKl
 from audiojax.papers.options import dtype_of
+from audiojax.papers.re_audioldm.networks import mel_of, vae_of
 from audiojax.papers.re_audioldm.retrieval import RetrievalOptions
 from audiojax.papers.re_audioldm.settings import NOISE_LEVELS
 from audiojax.papers.task import choice
@@ -114,7 +114,7 @@ def make_diffusion_settings(config: Mapping[str, Any], vocab_size: int) -> Diffu
     model, data, types = config["model"], config["data"], {"dtype": dtype_of(config)}
     wanted = CONTEXTS[choice("model.contexts", model["contexts"], CONTEXTS)]
     retrieval, options = RetrievalOptions(**config["retrieval"]), DiffusionOptions(**config["diffusion_loss"])
-    vae = VAES[choice("model.vae_preset", model["vae_preset"], VAES)]
+    vae = vae_of(config)
     clap = CLAPS[choice("model.clap_preset", model["clap_preset"], CLAPS)]
     clap = replace(clap, text=replace(clap.text, vocab_size=vocab_size))
     heard = options.film == "audio" or (retrieval.on and retrieval.key != "text")
@@ -122,12 +122,12 @@ def make_diffusion_settings(config: Mapping[str, Any], vocab_size: int) -> Diffu
     t5 = T5S[choice("model.t5_preset", model["t5_preset"], T5S)]
     t5 = replace(t5, vocab_size=model["t5_vocabulary"] or vocab_size + model["t5_sentinels"], dropout=0.0)
     made = DiffusionSettings(
-        unet=UNet(unet_of(model, clap.projection, vae.latent_channels, {"audio": audiomae.width, "text": t5.width}), **types),
+        unet=UNet(unet_of(model, clap.projection, vae.config.latent_channels, {"audio": audiomae.width, "text": t5.width}), **types),
         schedule=make_schedule(choice("noise.schedule", config["noise"]["schedule"], BETAS), config["noise"]["steps"]),
         options=options,
         retrieval=retrieval,
-        vae=AutoencoderKl(vae, **types),
-        mel=AUDIOLDM_16K,
+        vae=vae,
+        mel=mel_of(config),
         samples=round(data["seconds"] * data["sample_rate"]),
         tokens=(data["max_tokens"], model["t5_max_tokens"] or data["max_tokens"]),
         clap_text=ClapText(clap, **types),
