@@ -56,7 +56,7 @@ def load(path: str | os.PathLike) -> RunFinder | Captioner | Bridge | Maker | To
     model = whole(load_export(folder), path)
     if opener := opener_of(model.config):
         return opener(model, source=lasting_name(path))
-    if model.config.paper == "towers":
+    if model.config.paper in ("towers", "re_audioldm"):
         return open_tower_run(folder)
     raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")
 

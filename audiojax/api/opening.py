@@ -13,7 +13,7 @@ from audiojax.api.weights import cached
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
-from audiojax.papers.towers import open_tower
+from audiojax.papers import re_audioldm, towers
 from audiojax.pretrained.reading import holds_weights
 from audiojax.pretrained.store import is_converted
 from audiojax.text.tokenizer import Tokenizer
@@ -55,18 +55,22 @@ def final_folder(path: str | os.PathLike) -> Path:
 
 
 def open_tower_run(folder: Path) -> Tower:
-    """The tower whose finished model lies in `folder`, as `final_folder` gives it.
+    """The tower whose finished model lies in `folder`, as `final_folder` gives it: one of `audiojax towers`, or Re-AudioLDM's autoencoder
+    or vocoder.
 
     Raises:
       UsageError: it is no run of a tower.
       AudiojaxError: its weights cannot be read.
     """
     model = load_export(folder)
-    if model.config.paper != "towers":
+    if model.config.paper not in ("towers", "re_audioldm"):
         raise UsageError(f"{shown(folder)}: holds a '{model.config.paper}' model; a tower that `audiojax towers` trained is needed")
     digest = model_digest(config_to_json(model.config), model.params, model.model_state)
     params, model_state = jax.device_put((model.params, model.model_state))
-    return open_tower(to_dict(model.config), params, model_state, Tokenizer.load(model.tokenizer), source=folder, digest=digest)
+    config, origin = to_dict(model.config), {"source": folder, "digest": digest}
+    if model.config.paper == "re_audioldm":
+        return re_audioldm.open_tower(config, params, **origin)
+    return towers.open_tower(config, params, model_state, Tokenizer.load(model.tokenizer), **origin)
 
 
 def model_digest(config_text: str, *trees: Any) -> str:

@@ -62,6 +62,7 @@ FREE_KEYS = (
     *("train.log_every", "train.save_every", "train.keep"),
 )
 PREPARATION = 6 * 3600.0  # s that the other processes wait for one that builds or reads the data
+PARTS = {"autoencoder": "vae", "vocoder": "hifigan"}  # kinds of public checkpoints that Re-AudioLDM's phases train
 LOGGED_QUERIES = 3  # validation queries whose best hit is logged as picture and audio
 
 
@@ -146,7 +147,8 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
 
     Args:
       format: "orbax"; or "safetensors" for the names and shapes of a public layout, of a folder that `audiojax weights convert` wrote or of
-        a tower that `audiojax towers` trained: BERT, T5 and CLAP for transformers, the others as their authors' files.
+        a tower that `audiojax towers` trained: BERT, T5 and CLAP for transformers, the others as their authors' files; of Re-AudioLDM's
+        autoencoder for diffusers, and of its vocoder for transformers.
 
     Raises:
       UsageError: no finished run, one that has no public layout, another format, or `out` holds something already.
@@ -224,6 +226,8 @@ def claim(
 def _publish_run(folder: Path, out: str | os.PathLike) -> Path:
     """The tower of a finished run in its public layout."""
     tower, config = open_tower_run(folder), to_dict(config_from_json((folder / "config.json").read_text(encoding="utf-8")))
+    if config["paper"] == "re_audioldm":
+        return publish_tower(tower, PARTS[config["phases"][-1]], out)
     name = config["model"]["tower"]
     texts = (Tokenizer.load(folder / "tokenizer"), config["data"]["max_tokens"]) if name in ("clap", "bert", "t5", "llama") else (None, 0)
     return publish_tower(tower, {"tagger": "panns"}.get(name, name), out, *texts)

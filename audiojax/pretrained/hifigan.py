@@ -1,12 +1,13 @@
 """HiFi-GAN in the layout of transformers (SpeechT5HifiGan: the vocoder of AudioLDM's folders), and as AudioLDM's authors name it."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from audiojax.errors import UsageError
 from audiojax.models.hifigan import PRESETS, HifiGan, HifiGanConfig
-from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes, number, size, sizes
+from audiojax.pretrained.kinds import Checkpoint, Kind, Public, Shapes, number, size, sizes
 from audiojax.pretrained.rules import CONV_TRANSPOSE_1D, Family, Row
 from audiojax.towers.latent import HifiganTower
 
@@ -60,6 +61,32 @@ def config_of(checkpoint: Checkpoint) -> HifiGanConfig:
     )
 
 
+def facts_of(config: HifiGanConfig) -> dict[str, Any]:
+    """config.json of a generator: the inverse of `config_of`."""
+    return {
+        "model_type": "hifigan",
+        "architectures": ["SpeechT5HifiGan"],
+        "model_in_dim": config.mels,
+        "upsample_initial_channel": config.channels,
+        "upsample_rates": list(config.rates),
+        "upsample_kernel_sizes": list(config.kernels),
+        "resblock_kernel_sizes": list(config.block_kernels),
+        "resblock_dilation_sizes": [list(row) for row in config.block_dilations],
+        "leaky_relu_slope": config.slope,
+        "normalize_before": config.normalize,
+        "sampling_rate": config.sample_rate,
+    }
+
+
+def publish(tower: HifiganTower) -> Public:
+    """A SpeechT5HifiGan of transformers, which has a mean and a scale among its tensors even where it does not normalise."""
+    facts, statistics = facts_of(tower.config), {"mel_mean": np.zeros(tower.config.mels), "mel_scale": np.ones(tower.config.mels)}
+    if tower.config.normalize:
+        return Public(tower, facts)
+    params = {**tower.params, "batch_stats": {name: value.astype(np.float32) for name, value in statistics.items()}}
+    return Public(replace(tower, params=params, config=replace(tower.config, normalize=True)), facts)
+
+
 def original_config_of(checkpoint: Checkpoint) -> HifiGanConfig:
     """AudioLDM's generator with the widths of the file: its names and shapes do not tell the rates."""
     name = next(name for name in ("conv_pre.weight", "conv_pre.weight_v") if name in checkpoint.shapes)
@@ -77,5 +104,5 @@ def spectrogram(config: HifiGanConfig) -> tuple[np.ndarray]:
     return (np.zeros((1, 1, config.mels), np.float32),)
 
 
-KIND = Kind(config_of, HifiGan, family, spectrogram, types=("hifigan",), tower=HifiganTower)
+KIND = Kind(config_of, HifiGan, family, spectrogram, types=("hifigan",), tower=HifiganTower, publish=publish)
 ORIGINAL = Kind(original_config_of, HifiGan, original_family, spectrogram, recognise=recognise, tower=HifiganTower)

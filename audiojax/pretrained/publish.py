@@ -28,13 +28,14 @@ def publish_converted(folder: str | os.PathLike, out: str | os.PathLike) -> Path
     target, folder = store.new_folder(out), Path(folder).expanduser().absolute()
     card = store.read_card(folder)
     tower = store.open_converted(folder, param_dtype=jnp.dtype(card.dtype))
-    name = "diffusion_pytorch_model.safetensors" if "_class_name" in card.facts else "model.safetensors"
     said = {"licence": card.licence or "", "source": card.source}
-    return _write(target, tower, card.tower, name, card.extra, lambda partial: shutil.copytree(folder / "files", partial), said)
+    return _write(
+        target, tower, card.tower, _file_of(card.facts), card.extra, lambda partial: shutil.copytree(folder / "files", partial), said
+    )
 
 
 def publish_tower(tower: Tower, kind: str, out: str | os.PathLike, tokenizer: Tokenizer | None = None, max_tokens: int = 0) -> Path:
-    """Writes a tower that audiojax trained in the public layout of its kind, with a config that transformers reads where it has one.
+    """Writes a tower that audiojax trained in the public layout of its kind, with a config for transformers or diffusers where it has one.
 
     Args:
       kind: key of `KINDS`, one that can be published.
@@ -54,7 +55,12 @@ def publish_tower(tower: Tower, kind: str, out: str | os.PathLike, tokenizer: To
         if tokenizer is not None:
             tokenizer.save_cleaning(partial, max_tokens)
 
-    return _write(target, public.tower, kind, "model.safetensors", public.extra, fill, {})
+    return _write(target, public.tower, kind, _file_of(public.facts), public.extra, fill, {})
+
+
+def _file_of(facts: Mapping[str, Any]) -> str:
+    """The file in which the library whose config.json this is looks for weights: diffusers or transformers."""
+    return "diffusion_pytorch_model.safetensors" if "_class_name" in facts else "model.safetensors"
 
 
 def _write(

@@ -1,11 +1,12 @@
 """AudioLDM's autoencoder in the layout of diffusers (AutoencoderKL), also with the names of its first versions, and in the authors'."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from audiojax.models.vae import AutoencoderKl, VaeConfig
-from audiojax.pretrained.kinds import Checkpoint, Kind, Shapes, expect, number, size, sizes
+from audiojax.pretrained.kinds import Checkpoint, Kind, Public, Shapes, expect, number, size, sizes
 from audiojax.pretrained.rules import Family, Layout, Row
 from audiojax.towers.latent import VaeTower
 
@@ -41,6 +42,17 @@ ATTENTION = r"(encoder|decoder)/middle/attention"
 OLD_NAMES = tuple(
     (rf"(\.mid_block\.attentions\.0)\.{'proj_attn' if ours == 'out' else ours}\.", rf"\1.{theirs}.") for ours, theirs in PLACES.items()
 )
+FIXED: Mapping[str, Any] = {  # what config.json may say of which ours has one form alone
+    "in_channels": 1,
+    "out_channels": 1,
+    "act_fn": "silu",
+    "mid_block_add_attention": True,
+    "use_quant_conv": True,
+    "use_post_quant_conv": True,
+    "shift_factor": None,
+    "latents_mean": None,
+    "latents_std": None,
+}
 BESIDE = (r"vocoder\..*", r"loss\..*")  # what the authors keep in the same module
 
 
@@ -81,20 +93,8 @@ def config_of(checkpoint: Checkpoint) -> VaeConfig:
     """Sizes of an autoencoder from config.json."""
     facts = checkpoint.facts
     channels = sizes(facts, "block_out_channels")
-    expect(
-        facts,
-        in_channels=1,
-        out_channels=1,
-        act_fn="silu",
-        down_block_types=["DownEncoderBlock2D"] * len(channels),
-        up_block_types=["UpDecoderBlock2D"] * len(channels),
-        mid_block_add_attention=True,
-        use_quant_conv=True,
-        use_post_quant_conv=True,
-        shift_factor=None,
-        latents_mean=None,
-        latents_std=None,
-    )
+    kinds = {"down_block_types": ["DownEncoderBlock2D"] * len(channels), "up_block_types": ["UpDecoderBlock2D"] * len(channels)}
+    expect(facts, **FIXED, **kinds)
     return VaeConfig(
         channels=channels,
         blocks=size(facts, "layers_per_block"),
@@ -102,6 +102,27 @@ def config_of(checkpoint: Checkpoint) -> VaeConfig:
         groups=size(facts, "norm_num_groups", 32),
         scaling_factor=number(facts, "scaling_factor"),
     )
+
+
+def facts_of(config: VaeConfig) -> dict[str, Any]:
+    """config.json of an autoencoder: the inverse of `config_of`."""
+    levels = len(config.channels)
+    return {
+        "_class_name": "AutoencoderKL",
+        **FIXED,
+        "block_out_channels": list(config.channels),
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "layers_per_block": config.blocks,
+        "latent_channels": config.latent_channels,
+        "norm_num_groups": config.groups,
+        "scaling_factor": config.scaling_factor,
+    }
+
+
+def publish(tower: VaeTower) -> Public:
+    """An AutoencoderKL of diffusers."""
+    return Public(tower, facts_of(tower.config))
 
 
 def original_config_of(checkpoint: Checkpoint) -> VaeConfig:
@@ -126,5 +147,5 @@ def spectrogram(config: VaeConfig) -> tuple[np.ndarray]:
     return (np.zeros((1, config.stride, config.stride), np.float32),)
 
 
-KIND = Kind(config_of, AutoencoderKl, family, spectrogram, types=("AutoencoderKL",), tower=VaeTower)
+KIND = Kind(config_of, AutoencoderKl, family, spectrogram, types=("AutoencoderKL",), tower=VaeTower, publish=publish)
 ORIGINAL = Kind(original_config_of, AutoencoderKl, original_family, spectrogram, recognise=recognise, tower=VaeTower)

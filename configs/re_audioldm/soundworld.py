@@ -84,7 +84,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
 
     steps = {"mini": 1_000, "base": 3_000, "debug": 4}[size]
     adam = {"name": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": 0.05, "b1": 0.5, "b2": 0.9}
-    config.autoencoder = ConfigDict({"batch_size": 16, "trainable": ".*", "steps": steps})
+    config.autoencoder = ConfigDict({"batch_size": 8, "trainable": ".*", "steps": steps})
     config.autoencoder.groups = ConfigDict({"vae": {"pattern": "^(vae|loss)/", **adam}})
     config.autoencoder.groups.discriminator = ConfigDict({"pattern": "^discriminator/", **adam, "lr": 3e-4})
     adamw = {"name": "adamw", "lr": 1e-3, "schedule": "cosine", "b1": 0.8, "b2": 0.99, "weight_decay": 0.01}

@@ -20,7 +20,9 @@ from audiojax.encoders.panns import PRESETS as PANNS
 from audiojax.encoders.panns import Panns
 from audiojax.encoders.t5 import T5Config, T5Encoder
 from audiojax.errors import UsageError
+from audiojax.models.hifigan import HifiGan
 from audiojax.models.llama import Llama, LlamaConfig
+from audiojax.models.vae import AutoencoderKl
 from audiojax.pretrained.kinds import differences, overridden
 from audiojax.pretrained.load import KINDS, load_tower
 from audiojax.pretrained.publish import publish_tower
@@ -31,6 +33,7 @@ from audiojax.towers.clap_features import ClapFrontEnd
 from audiojax.towers.panns import PannsTower
 from tests.encoders.filling import filled_variables, token_batch
 from tests.encoders.test_clap import PLAIN
+from tests.models import latent_facts
 from tests.pretrained.test_load import SMALL
 from tests.pretrained.test_spectrogram_towers import BEATS
 from tests.text.test_tokenizer import CAPTIONS
@@ -46,6 +49,9 @@ MODULES = {
     "beats": Beats(replace(BEATS, mels=32)),
     "llama": Llama(LlamaConfig(50, 24, 1, 4, 2, 8, 40, 64)),
     "llama tied": Llama(LlamaConfig(50, 24, 1, 4, 4, 6, 40, 64, tie_embeddings=True, mlp_bias=True)),
+    "vae": AutoencoderKl(latent_facts.VAE),
+    "hifigan": HifiGan(latent_facts.HIFIGANS["audioldm"]),
+    "hifigan that normalises": HifiGan(latent_facts.HIFIGANS["speecht5"]),
     "panns": Panns(TAGGER),
     "panns of 4 stages": Panns(replace(PANNS["resnet38"]["tiny"], channels=(2, 2, 3, 4), depths=(1, 2), last_pool=(2, 2), head=False)),
 }
@@ -77,7 +83,7 @@ def test_what_was_written_is_loaded(name, tmp_path):
     assert back.config == tower.config
     jax.tree.map(np.testing.assert_array_equal, dict(back.params), dict(tower.params))
     assert not isinstance(tower, PannsTower) or back.mel == SOUNDWORLD_16K
-    assert (tmp_path / "out" / "config.json").is_file() == (kind in ("bert", "t5", "llama"))
+    assert (tmp_path / "out" / "config.json").is_file() == (kind in ("bert", "t5", "llama", "vae", "hifigan"))
 
 
 @pytest.mark.parametrize(("front_end", "said"), [(FRONT_ENDS["plain"], True), (ODD, False)], ids=["as transformers", "odd"])

@@ -3,6 +3,7 @@
 A text's CLAP embedding and, in the former, tokens of retrieved clips steer a U-Net that denoises latents of log-mel spectrograms.
 """
 
+from audiojax.papers.re_audioldm.opening import open_tower
 from audiojax.papers.re_audioldm.task import PAPER, PHASES, make_task
 
-__all__ = ["PAPER", "PHASES", "make_task"]
+__all__ = ["PAPER", "PHASES", "make_task", "open_tower"]

@@ -73,7 +73,11 @@ class Settings:
 
 def make(config: Mapping[str, Any]) -> Task:
     """The task of the phase. UsageError for unknown presets."""
-    settings = make_settings(config)
+    return task_of(make_settings(config))
+
+
+def task_of(settings: Settings) -> Task:
+    """The task of these networks."""
     return Task(
         name="re_audioldm/autoencoder",
         init=partial(init, settings),
