@@ -127,6 +127,8 @@ def add_diffusion(config: ConfigDict, size: str, form: str) -> None:
     config.retrieval = ConfigDict({"datastore": "train", "mode": "none" if form == "plain" else "clap", "key": "text", "count": 3})
     config.retrieval.update({"depth": 50, "draw": False, "seed": 0})  # mode: clap | random | wrong_class | oracle | none
 
+    config.generate = ConfigDict({"vocoder": ""})  # of the finished run: a run of the phase vocoder or a checkpoint; "" = Griffin-Lim
+
     config.train.ema_decay = 0.9999
     config.train.ema_warmup = True
     steps = {"mini": 2_000, "base": 10_000, "debug": 4}[size]

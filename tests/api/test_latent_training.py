@@ -15,7 +15,7 @@ from audiojax.partition import flat_paths
 from audiojax.trainer.export import load_export
 from audiojax.trainer.interrupt import RunInterrupted
 from audiojax.trainer.loop import Signals
-from tests.papers.re_audioldm.small import config_of, save_towers, shrink
+from tests.papers.re_audioldm.small import HEARD, PAIRS, READ, config_of, save_towers, shrink
 
 WORLD = ("data.source=memory", "data.size=0.005", "train.eval_batch_size=8", "data.statistics_examples=16", "diffusion.batch_size=8")
 
@@ -55,6 +55,30 @@ def test_a_run_holds_all_that_it_needs(run):
     card = json.loads((run / "final" / "card.json").read_text())
     assert card["started from"].keys() == {"vae", "clap", "audiomae", "t5"}
     assert {"explained", "level/500", "band/low"} <= card["validation"].keys()
+
+
+def test_a_run_makes_sounds_from_what_it_retrieves(run):
+    maker = audiojax.load(run)
+    how = {"seconds": 0.32, "steps": 2, "guidance": 2.0}
+    made = maker.generate(["a bell rings", "a dog barks"], **how)
+    assert [one.waveform.shape for one in made] == [(5_120,)] * 2
+    assert all(np.isfinite(one.waveform).all() for one in made)
+    alone = maker.generate("a dog barks", **how)[0]
+    np.testing.assert_allclose(alone.waveform, made[1].waveform, atol=1e-4)
+    retrieval = maker.networks.retrieval
+    vectors = maker.networks.text.embed_text(["a bell rings", "a dog barks"])
+    (heard, heard_mask), (read, read_mask) = retrieval.contexts(["a bell rings", "a dog barks"], vectors)
+    assert heard.shape[:2] == heard_mask.shape == (2, PAIRS * HEARD[0])
+    assert read.shape[:2] == read_mask.shape == (2, PAIRS * READ[0])
+    states = retrieval.datastore.states
+    best = np.argmax([np.max(states[i]["text_embedding"] @ vectors[0]) for i in range(len(states))])
+    np.testing.assert_allclose(heard[0, : HEARD[0]], states[int(best)]["audio_tokens"], atol=1e-6)
+    assert not retrieval.null(3)[0][0].any()
+    more = retrieval.with_count(5).contexts(["a bell rings"], vectors[:1])[0][0]
+    np.testing.assert_allclose(more[:, : PAIRS * HEARD[0]], heard[:1], atol=1e-6)
+    assert more.shape[1] == 5 * HEARD[0]
+    with pytest.raises(UsageError, match="1000 pairs for a prompt"):
+        retrieval.with_count(1_000)
 
 
 def test_a_stopped_run_ends_where_an_unbroken_one_does(run, overrides, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from audiojax.papers.re_audioldm.autoencoder import latent_scale
 from audiojax.papers.re_audioldm.conditioning import condition_of, dropped, null_condition
 from audiojax.papers.re_audioldm.diffusion_settings import make_diffusion_settings
 from audiojax.papers.re_audioldm.inference import Rows, sample_latents
-from audiojax.papers.re_audioldm.loss import draws, moments_of, noise_error, training_loss
+from audiojax.papers.re_audioldm.loss import draws, moments_of, training_loss
 from audiojax.papers.re_audioldm.settings import Sampling
 from audiojax.papers.re_audioldm.warm_start import fit_clap, fit_unet
 from audiojax.partition import flat_paths, merge_params, split_params, unmatched_rules
@@ -119,18 +119,14 @@ def test_the_class_embedding_is_joined_to_the_time(world):
     assert made["params"]["unet"]["down_0"]["times_0"]["kernel"].shape == (8 * 8, 8)
 
 
-def test_the_true_noise_has_no_error_and_gives_back_the_latents(world, monkeypatch):
-    """Check 12, at every level at once."""
-    settings, made, _ = world
+def test_the_true_noise_gives_back_the_latents(world):
+    """Check 12, at several levels at once."""
+    settings, *_ = world
     levels = jnp.asarray([0, 1, 250, 500, 998, 999], jnp.int32)
     rng = np.random.default_rng(0)
     z_0, eps = (jnp.asarray(rng.normal(size=(6, *LATENTS)), jnp.float32) for _ in range(2))
     z_n = settings.schedule.q_sample(z_0, levels, eps)
     np.testing.assert_allclose(settings.schedule.x0_from_eps(z_n, levels, eps), z_0, atol=5e-4)
-    condition = condition_of(settings, made["model_state"], batch_of(6))
-    fresh = jax.tree.map(jnp.zeros_like, made["params"])  # says nothing: its error is the mean square of the noise
-    error = noise_error(settings, fresh, z_0, condition, levels, eps, train=False)
-    np.testing.assert_allclose(error, np.square(eps).mean(axis=(1, 2, 3)), rtol=1e-5)
 
 
 def test_latents_are_drawn_and_scaled_to_unit_deviation():
@@ -140,7 +136,8 @@ def test_latents_are_drawn_and_scaled_to_unit_deviation():
     assert float(jnp.std(z)) == pytest.approx(1, abs=0.03)
 
 
-@pytest.mark.parametrize("words", [FORMS[0], *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("words", FORMS)
 def test_the_loss_has_gradients_in_the_unet_alone(words):
     config = plain(words=words)
     task, made = task_of(words=words), variables_of(config)
@@ -160,6 +157,7 @@ def test_the_loss_has_gradients_in_the_unet_alone(words):
     )
 
 
+@pytest.mark.slow
 def test_both_contexts_are_used(world):
     """Check 14: the loss has a gradient at the features of retrieved sounds and of retrieved texts."""
     settings, made, _ = world
@@ -174,6 +172,7 @@ def test_both_contexts_are_used(world):
         assert not np.any(gradient[-1, -1])  # the pair that is missing
 
 
+@pytest.mark.slow
 def test_predictions_are_of_each_row_alone_and_the_first_caption():
     task, made = task_of(), variables_of(plain())
     predict = jax.jit(task.predict)
@@ -253,6 +252,7 @@ def test_eight_clips_are_learned_by_heart():
     assert float(jnp.abs(swapped - made).max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_an_audioldm_begins_a_unet_that_says_the_same():
     """The transformers that it does not have add nothing at first."""
     config = plain()
