@@ -63,9 +63,10 @@ class ClapTextTower(Tower):
         if self.tokenizer is None:
             raise UsageError(NO_TOKENIZER)
         longest, found = min(self.max_tokens or self.config.text.max_length, self.config.text.max_length), []
+        padding = self.tokenizer.pad_id if self.config.text.padding_id is None else self.config.text.padding_id
         for row in self.tokenizer.rows([self.clean(text) for text in texts], longest, allow_empty=True):
             length = min(longest, 1 << max(len(row) - 1, 15).bit_length())  # few shapes, few programs
-            ids = np.full((1, length), self.config.text.padding_id, np.int32)
+            ids = np.full((1, length), padding, np.int32)
             ids[0, : len(row)] = row
             found.append(np.asarray(self(ids, np.arange(length)[None] < len(row)))[0])
         return unit_rows(found, self.config.projection)

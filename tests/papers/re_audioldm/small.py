@@ -88,7 +88,7 @@ def save_towers(root: Path, captions: list[str]) -> tuple[str, ...]:
     tokenizer.save(root / "tokenizer")
     specs = {name: f"towers/soundworld:{name},debug" for name in ("clap", "audiomae", "t5")} | {"vae": "re_audioldm/soundworld:debug"}
     for name, spec in specs.items():
-        config = load_config(spec, [f"data.max_tokens={TOKENS}"])
+        config = load_config(spec)
         task = PAPERS[config.paper].make_task(to_dict(config), config.phases[-1], vocab_size=tokenizer.vocab_size)
         batch = {"waveform": jnp.zeros((1, 61_440)), "text_ids": jnp.zeros((1, TOKENS), jnp.int32), "clip_index": jnp.zeros(1, jnp.int32)}
         made = fill(jax.eval_shape(task.init, jax.random.key(0), batch | {"text_mask": jnp.ones((1, TOKENS), bool)}))
