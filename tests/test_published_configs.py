@@ -31,10 +31,12 @@ COATTENTION = ["coattention/soundworld:base,dual", "coattention/soundworld:mini,
 LINK = ["diffusion_link/soundworld:base,ridge", "diffusion_link/soundworld:mini,text_only", "diffusion_link/audiocaps:memory"]
 LINK += ["diffusion_link/soundworld:mini,decoder", "diffusion_link/audiocaps:decoder"]
 MAKER = ["re_audioldm/soundworld:base,autoencoder", "re_audioldm/soundworld:mini,vocoder", "re_audioldm/audiocaps:vocoder"]
+MAKER += [f"re_audioldm/soundworld:{words}" for words in ("base,diffusion", "mini,plain", "mini,joint", "debug,audio", "debug,text")]
+MAKER += ["re_audioldm/audiocaps:diffusion", "re_audioldm/audiocaps:diffusion,large"]
 DIFFATR = ["diffatr/soundworld:base", "diffatr/soundworld:mini,generative"]
 NAMES = [*installed_configs(), *DIFFATR, *TOWERS, *COATTENTION, *DAC, *LINK, *MAKER]
 DEAR = {"coattention/clotho", "dac/clotho", "diffatr/clotho"}  # the networks of AudioCaps
-DEAR |= {"diffusion_link/audiocaps:decoder"}
+DEAR |= {"diffusion_link/audiocaps:decoder", "re_audioldm/audiocaps:diffusion", "re_audioldm/audiocaps:diffusion,large"}
 
 
 def task_of(config, phase, vocab_size=30_522):
@@ -225,6 +227,43 @@ def test_a_step_of_the_published_decoder_lowers(monkeypatch):
     kernels = {path: leaf for path, leaf in flat_paths(shardings[1]["llama"]).items() if path.endswith(("kernel", "embedding"))}
     assert all(set(filter(None, where.spec)) == {"fsdp", "tensor"} for where in kernels.values())
     after, metrics = wrap_step(layout, make_train_step(task, optimizer), *shardings).lower(state, frozen, batch).out_info
+    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
+    assert metrics["loss"].shape == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "count"), [("diffusion", 351_465_992), ("diffusion,large", 771_275_528)])
+def test_published_sizes_of_latent_diffusion(words, count):
+    """Note, check 2, and the frozen towers around it."""
+    params = abstract_of(f"re_audioldm/audiocaps:{words}", "diffusion")["params"]
+    found = {key: sum(leaf.size for leaf in jax.tree.leaves(tree)) for key, tree in params.items()}
+    assert found["unet"] == count
+    assert found["vae"] == 55_376_873
+    assert found["clap"] == 125_302_016 + 768 * (30_522 - 50_265)  # its word table has as many rows as the tokenizer here
+    assert params.keys() == {"unet", "vae", "clap", "audiomae", "t5"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "parallel"), [("diffusion", "pmap"), ("diffusion", "mesh"), ("diffusion,large", "mesh")])
+def test_a_step_of_published_latent_diffusion_lowers(words, parallel):
+    """16 clips of 10.24 s with three retrieved pairs over 8 devices; on the mesh over fsdp = 4 and tensor = 2."""
+    name = f"re_audioldm/audiocaps:{words}"
+    config, abstract = to_dict(load_config(name)), abstract_of(name, "diffusion")
+    task, phase, layout = task_of(config, "diffusion"), phase_of(config, "diffusion"), make_layout(parallel, (1, 4, 2))
+    lead = (8, 2) if parallel == "pmap" else (16,)
+    kinds = {"audio_moments": ((256, 16, 16), jnp.float16), "text_embedding": ((512,), jnp.float16), "retrieved_valid": ((3,), bool)}
+    kinds |= {"retrieved_audio": ((3, 32, 768), jnp.float32), "retrieved_text": ((3, 50, 1024), jnp.float32)}
+    kinds |= {"retrieved_text_mask": ((3, 50), bool), "clip_index": ((), jnp.int32)}
+    batch = {leaf: jax.ShapeDtypeStruct((*lead, *shape), kind) for leaf, (shape, kind) in kinds.items()}
+    trainable, frozen = split_params(abstract["params"], phase.trainable)
+    assert set(trainable) == {"unet"}
+    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
+    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k, True), trainable, abstract["model_state"], jax.random.key(0))
+    shardings = [shardings_of(layout, tree, abstract["params"], task.partition_rules) for tree in (state, frozen)]
+    if parallel == "mesh":
+        kernels = {path: leaf.spec for path, leaf in flat_paths(shardings[0].params).items() if path.endswith("query/kernel")}
+        assert all(set(filter(None, spec)) == {"fsdp", "tensor"} for spec in kernels.values())
+    after, metrics = wrap_step(layout, make_train_step(task, optimizer, ema_decay=0.9999), *shardings).lower(state, frozen, batch).out_info
     assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
     assert metrics["loss"].shape == ()
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from audiojax.api.start import tokenizer_folder
+from audiojax.api.start import tokenizer_beside, tokenizer_folder
 from audiojax.data.layouts.extra_captions import read_extra_captions
 from audiojax.data.pipeline import CaptionSource, MemorySource, Transform, captions_of, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
@@ -22,6 +22,8 @@ from audiojax.files import shown
 from audiojax.folders import data_home
 from audiojax.text.normalise import clean_caption
 from audiojax.text.tokenizer import Tokenizer
+
+SECOND = "t5"  # folder in that of a run's tokenizer
 
 
 def data_name(data: Mapping[str, Any]) -> str:
@@ -80,11 +82,16 @@ def _soundworld(data: Mapping[str, Any], split: str, progress: bool) -> Any:
     return open_records(build(data_dir=data["dir"] or data_home(), progress=progress, **world), split)
 
 
-def make_transform(data: Mapping[str, Any], tokenizer: Tokenizer) -> ClipTransform:
-    """Record -> example, as the config's `data` section says."""
+def make_transform(data: Mapping[str, Any], tokenizer: Tokenizer, second: tuple[Tokenizer, int] | None = None) -> ClipTransform:
+    """Record -> example, as the config's `data` section says.
+
+    Args:
+      second: tokenizer and tokens of a text tower that has its own.
+    """
     sizes = (data["sample_rate"], data["seconds"], data["padding"], data["max_tokens"])
     clean = clean_caption if data.get("clean_captions", True) else str
-    return ClipTransform(tokenizer, *sizes, clean, labels=class_activity if data.get("labels") else None, windows=data.get("windows", 0))
+    labels, windows = class_activity if data.get("labels") else None, data.get("windows", 0)
+    return ClipTransform(tokenizer, *sizes, clean, labels, windows, *(second or ()))
 
 
 def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Tokenizer:
@@ -98,6 +105,27 @@ def make_tokenizer(config: Mapping[str, Any], source: Any, stored: Path) -> Toke
         return Tokenizer.load(folder)
     captions = (clean_caption(text) for i in range(len(source)) for text in captions_of(source, i))
     return Tokenizer.train(captions, config["tokenizer"]["vocab_size"])
+
+
+def make_second_tokenizer(config: Mapping[str, Any], stored: Path) -> tuple[Tokenizer, int] | None:
+    """Tokenizer of a T5 that has its own, and tokens of a caption for it; None of a config without one.
+
+    Args:
+      stored: folder of the run's tokenizer, which holds this one, too, once there is one.
+
+    Raises:
+      UsageError: there is no tokenizer beside the T5 that `init.t5` names.
+    """
+    length, init = config["model"].get("t5_max_tokens", 0), config.get("init", {})
+    if not length:
+        return None
+    folder: Path | None = stored / SECOND
+    if not folder.is_dir():
+        started = tokenizer_beside(init["start"]) if init["start"] else None
+        folder = started / SECOND if started else tokenizer_beside(init["t5"]) if init["t5"] else None
+    if folder is None or not folder.is_dir():
+        raise UsageError(f"init.t5: '{init['t5']}' has no tokenizer beside its weights; model.t5_max_tokens says that it has its own")
+    return Tokenizer.load(folder), length
 
 
 def training_stream(

@@ -14,6 +14,7 @@ from audiojax.api.maker_parts import is_maker, open_maker
 from audiojax.api.making import Maker
 from audiojax.api.opening import final_folder, is_public, open_tower_run
 from audiojax.api.outside import lasting_name, whole
+from audiojax.api.run_making import open_run_maker
 from audiojax.api.runs import RunFinder
 from audiojax.api.search import Reranker, Searcher
 from audiojax.api.weights import load_pretrained
@@ -56,6 +57,8 @@ def load(path: str | os.PathLike) -> RunFinder | Captioner | Bridge | Maker | To
     model = whole(load_export(folder), path)
     if opener := opener_of(model.config):
         return opener(model, source=lasting_name(path))
+    if model.config.paper == "re_audioldm" and model.config.phases[-1] == "diffusion":
+        return open_run_maker(model, lasting_name(path))
     if model.config.paper in ("towers", "re_audioldm"):
         return open_tower_run(folder)
     raise UsageError(f"{folder}: holds a '{model.config.paper}' model, which this audiojax cannot open; update audiojax")

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from audiojax.audio.reasons import AudioFileError, BadAudio
 from audiojax.audio.spectral import log_mel
 from audiojax.errors import UsageError
 from audiojax.files import shown
+from audiojax.models.unet import Context
 from audiojax.papers.re_audioldm.clips import Reference, geometry_of, reference_of, samples_of, with_kept
 from audiojax.papers.re_audioldm.inference import Condition, Rows, sample_on, steer
 from audiojax.papers.re_audioldm.settings import Sampling
@@ -26,12 +27,28 @@ from audiojax.progress import counting_bar
 from audiojax.sampling import initial_noise
 from audiojax.schedule import Schedule
 from audiojax.towers.clap import ClapTextTower, ClapTower
-from audiojax.towers.latent import HifiganTower, UnetTower, VaeTower
+from audiojax.towers.latent import GriffinLimTower, HifiganTower, UnetTower, VaeTower
 from audiojax.towers.waveforms import clips_at
 from audiojax.trainer.layout import Layout
 
 MAKE_BATCH = 4  # sounds made at a time, at least one a device
 MAKE_SECONDS = 40.0  # of sound at a time, likewise
+
+
+class Retrieval(Protocol):
+    """What a U-Net with contexts is told besides a text's embedding: features of what is retrieved for the text.
+
+    Attributes:
+      facts: what decides them besides text and embedding, for `Maker.model_id`.
+    """
+
+    facts: str
+
+    def contexts(self, prompts: Sequence[str], vectors: Float[np.ndarray, "b d"]) -> tuple[Context, ...]:
+        """(tokens, mask) for each context of the U-Net, of texts and their embeddings."""
+
+    def null(self, rows: int) -> tuple[Context, ...]:
+        """The same where nothing is wanted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +58,17 @@ class Networks:
     Attributes:
       text: the CLAP that the U-Net was trained beside.
       ranker: a CLAP with an audio half, which picks among candidates; None = there is none.
+      retrieval: for a U-Net with contexts.
     """
 
     text: ClapTextTower | ClapTower
     unet: UnetTower
     vae: VaeTower
-    vocoder: HifiganTower
+    vocoder: HifiganTower | GriffinLimTower
     schedule: Schedule
     layout: Layout
     ranker: ClapTower | None = None
+    retrieval: Retrieval | None = None
 
 
 class Heard(NamedTuple):
@@ -73,7 +92,7 @@ class Maker:
         self.networks, self.source = networks, source
         self.geometry = geometry_of(networks.unet.config, networks.vae.config, networks.vocoder.config)
         unet, width = networks.unet.config, networks.text.config.projection
-        if unet.class_width != width or any(unet.contexts):
+        if unet.class_width != width or (any(unet.contexts) and networks.retrieval is None):
             raise UsageError(
                 f"{shown(source)}: its U-Net takes embeddings of width {unet.class_width} and contexts {unet.contexts}; texts alone give"
                 f" embeddings of width {width}"
@@ -88,7 +107,8 @@ class Maker:
     def model_id(self) -> str:
         """Hash of the weights and of how they are used."""
         parts = [self.networks.text, self.networks.unet, self.networks.vae, self.networks.vocoder, self.networks.ranker]
-        facts = [None if tower is None else (tower.digest, repr(tower.config), str(tower.module.dtype)) for tower in parts]
+        facts: list = [None if tower is None else (tower.digest, repr(tower.config), str(tower.module.dtype)) for tower in parts]
+        facts += [self.networks.retrieval.facts] if self.networks.retrieval else []
         return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
     def generate(
@@ -216,10 +236,12 @@ class Maker:
         keys: jax.Array,
         plan: Plan,
         reference: Reference | None = None,
+        contexts: tuple[Context, ...] = (),
+        null_contexts: tuple[Context, ...] = (),
     ) -> tuple[Float[jax.Array, "b frames mels"], Float[jax.Array, "b n"]]:
         """(log-mels, waveforms before they are cut) of embeddings and noise: the whole pipeline on all devices, b a multiple of them."""
         nets, layout = self.networks, self.networks.layout
-        rows = steer(Rows(noise, keys, Condition(labels), Condition(null)), plan.guidance)
+        rows = steer(Rows(noise, keys, Condition(labels, contexts), Condition(null, null_contexts)), plan.guidance)
         if reference is not None:
             latents, kept = self._encoded(reference), reference.kept(self.geometry)
             rows = rows._replace(
@@ -247,7 +269,10 @@ class Maker:
         noise = initial_noise(keys, (geometry.frames(samples), geometry.bins, geometry.channels))
         labels = np.stack([vectors[wish.prompt] for wish, _ in filled])
         null = np.stack([vectors[wish.negative] for wish, _ in filled])
-        _, waveforms = self.sounds(labels, null, noise, keys, plan, reference)
+        told: Mapping[str, tuple[Context, ...]] = {}
+        if retrieval := self.networks.retrieval:
+            told = {"contexts": retrieval.contexts([wish.prompt for wish, _ in filled], labels), "null_contexts": retrieval.null(size)}
+        _, waveforms = self.sounds(labels, null, noise, keys, plan, reference, **told)
         for waveform in np.asarray(waveforms)[: len(batch), :samples]:
             yield waveform if reference is None else with_kept(waveform, reference, self.sample_rate)
 

@@ -21,9 +21,10 @@ from audiojax.api.weights import load_pretrained
 from audiojax.config import config_to_json
 from audiojax.errors import UsageError
 from audiojax.files import shown
-from audiojax.papers.task import Paper
+from audiojax.papers.task import Paper, Slot
 from audiojax.partition import flat_paths, from_paths
 from audiojax.pretrained import hub, store
+from audiojax.pretrained.parts import PIPELINE
 from audiojax.towers.base import Tower
 from audiojax.trainer.export import load_export
 from audiojax.trainer.layout import make_layout
@@ -74,15 +75,16 @@ def start_of(
         wanted = _below(slot.params, abstract["params"])
         if not wanted or _below(slot.params, begun.params):
             continue  # no phase of this config has a place for it, or the run that it goes on from has filled it
-        tower = _outside(name, wanted, config, progress) if key in paper.outside(config) else _tower(name, progress)
+        tower = _outside(name, wanted, config, progress) if key in paper.outside(config) else _tower(name, slot, config, progress)
         rate = getattr(getattr(tower, "mel", None), "sample_rate", config["data"]["sample_rate"])
-        if rate != config["data"]["sample_rate"]:
+        hears = not slot.state or _below(slot.state, abstract["model_state"])  # and is no text half alone
+        if hears and rate != config["data"]["sample_rate"]:
             raise UsageError(f"init.{key}: {shown(name)} hears {rate} Hz, and data.sample_rate is {config['data']['sample_rate']}")
-        params |= _tower_leaves(key, name, slot.params, _part(tower.params["params"], slot.part), abstract["params"])
+        params |= _tower_leaves(key, name, slot, slot.params, _part(tower.params["params"], slot.part), abstract["params"])
         if slot.state:
             collection = slot.state.partition("/")[0]
             statistics = _part(tower.params.get(collection, {}), slot.part)
-            state |= _tower_leaves(key, name, slot.state, statistics, abstract["model_state"])
+            state |= _tower_leaves(key, name, slot, slot.state, statistics, abstract["model_state"])
         card[key] = {"source": shown(tower.source), "digest": tower.digest}
         if key in paper.outside(config):
             card[key] |= {"name": lasting_name(name), "dtype": next(iter(wanted.values())).dtype.name}
@@ -112,6 +114,8 @@ def tokenizer_beside(name: str) -> Path | None:
     path = hub.find_checkpoint(name)
     if is_run(path):
         return final_folder(path) / "tokenizer"
+    if (path / PIPELINE).is_file():
+        return path / "tokenizer"
     folder = path / "files" if store.is_converted(path) else path
     return folder if any((folder / file).is_file() for file in TOKENIZER_FILES) else None
 
@@ -122,8 +126,29 @@ def is_run(path: str | os.PathLike) -> bool:
     return (path / "metrics.csv").is_file() or (path / "final").is_dir() or (path / "weights").is_dir() and not store.is_converted(path)
 
 
-def _tower(name: str, progress: bool) -> Tower:
-    return open_tower_run(final_folder(name)) if is_run(name) else load_pretrained(name, progress=progress)
+def _tower(name: str, slot: Slot, config: Mapping[str, Any], progress: bool) -> Tower:
+    """A public checkpoint, a run of a tower, or a run of the same paper, of which the branch at the slot's own place is taken."""
+    if not is_run(name):
+        path = hub.find_checkpoint(name)
+        several = slot.model and ((path / PIPELINE).is_file() or path.suffix == ".ckpt")
+        return load_pretrained(name, part=slot.model if several else None, progress=progress)
+    folder = final_folder(name)
+    model = load_export(folder)
+    if model.config.paper != config["paper"]:
+        return open_tower_run(folder)
+    collection, _, place = slot.state.partition("/")
+    trees = {"params": _part(model.params, slot.params), **({collection: _part(model.model_state, slot.state)} if place else {})}
+    if not trees["params"]:
+        raise UsageError(f"{shown(name)}: this run has trained '{model.card.get('task')}', and holds no '{slot.params}'; name another")
+    whole_tree = {name: _nested(slot.part, tree) for name, tree in trees.items()}
+    digest = model_digest(config_to_json(model.config), model.params, model.model_state)
+    return Tower(None, None, whole_tree, None, folder, digest)
+
+
+def _nested(path: str, tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name in reversed(list(filter(None, path.split("/")))):
+        tree = {name: tree}
+    return tree
 
 
 def _outside(name: str, wanted: Mapping[str, Any], config: Mapping[str, Any], progress: bool) -> Tower:
@@ -160,11 +185,14 @@ def _whole_run(name: str, config: Mapping[str, Any], abstract: Mapping[str, Any]
     return Start(from_paths(params), from_paths(state), card)
 
 
-def _tower_leaves(key: str, name: str, place: str, tower: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
-    """path in the paper's tree -> values, for every leaf below `place`."""
+def _tower_leaves(key: str, name: str, slot: Slot, place: str, tower: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+    """path in the paper's tree -> values, for every leaf below `place` that the tower has."""
     wanted = _below(place, whole)
+    tower = slot.fit(tower, _part(whole, place))
     placed = {f"{place}/{path}": leaf for path, leaf in flat_paths(tower).items()}
     given = {path: leaf for path, leaf in placed.items() if path in wanted or not re.match(HEADS, path.removeprefix(f"{place}/"))}
+    if slot.partial and given:
+        wanted = {path: leaf for path, leaf in wanted.items() if path in given}
     return _fitting(key, name, wanted, given, "choose another checkpoint, or other sizes in config.model")
 
 

@@ -58,6 +58,7 @@ def stored_states(
         "towers": {name: facts["digest"] for name, facts in start.card.items()},
         "records": source.identity(),
         "tokenizer": transform.tokenizer.identity(),
+        **({"second tokenizer": [transform.second.identity(), transform.second_tokens]} if transform.second else {}),
         "transform": {name: getattr(transform, name) for name in ("sample_rate", "lengths", "padding", "max_tokens", "windows")},
         "clean": transform.clean.__name__,
         "stored as": config["data"]["states_dtype"],
@@ -110,7 +111,7 @@ class Runner:
             sounds = self._encode(
                 self.audio, {name: np.stack([x[name] for x in group]) for name in ("waveform", "windows") if name in group[0]}, CLIPS
             )
-            texts = {name: np.concatenate([x[name] for x in group]) for name in ("text_ids", "text_mask")}
+            texts = {name: np.concatenate([x[name] for x in group]) for name in group[0] if name.startswith("text_")}
             texts = self._encode(self.text, texts, CAPTIONS) if self.text else texts
             ends = np.cumsum([len(x["text_ids"]) for x in group])
             for i, end in enumerate(ends):

@@ -23,12 +23,22 @@ FILE = "statistics.json"
 
 
 def with_statistics(
-    paper: Paper, config: Mapping[str, Any], start: Start, source: Any, transform: Transform, workdir: Path, vocab_size: int
+    paper: Paper,
+    config: Mapping[str, Any],
+    start: Start,
+    source: Any,
+    transform: Transform,
+    workdir: Path,
+    vocab_size: int,
+    blank: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """The start's model_state with what the paper measures, unless the run that it starts from has measured before.
 
     The first process measures, on `data.statistics_examples` examples (rounded up to whole batches) from the beginning of the training
     stream, and writes workdir/statistics.json; a later call reads that file, and the other processes are told.
+
+    Args:
+      blank: the text leaves of an empty caption, for statistics that ask for it.
 
     Raises:
       AudiojaxError: the file is damaged (Damaged), or what was measured is not finite.
@@ -36,24 +46,29 @@ def with_statistics(
     statistics, state = paper.statistics, dict(start.model_state)
     if statistics is None or set(statistics.names) <= state.keys():
         return state
+    if statistics.phases and not set(statistics.phases) & set(config["phases"]):
+        return state
 
     def first() -> dict[str, Any] | None:
         if jax.process_index() != 0:
             return None
         path = workdir / FILE
         if not path.is_file():
-            write_whole(path, json.dumps(_measure(paper, config, start, source, transform, vocab_size)))
+            write_whole(path, json.dumps(_measure(paper, config, start, source, transform, vocab_size, blank)))
         return _read(path)
 
     found = from_first(together(shown(workdir / FILE), first))
     return state | from_paths({name: np.asarray(value, np.float32) for name, value in found.items()})
 
 
-def _measure(paper: Paper, config: Mapping[str, Any], start: Start, source: Any, transform: Transform, vocab_size: int) -> dict[str, Any]:
+def _measure(
+    paper: Paper, config: Mapping[str, Any], start: Start, source: Any, transform: Transform, vocab_size: int, blank: Any
+) -> dict[str, Any]:
     size = config["train"]["eval_batch_size"]
     count = -(-config["data"]["statistics_examples"] // size)
     with closing(training_stream(config, source, transform, size, 0, whole=True)) as stream:
-        found = flat_paths(paper.statistics.measure(config, start.params, islice(stream, count), vocab_size=vocab_size))
+        further = {"blank": blank} if paper.statistics.blank else {}
+        found = flat_paths(paper.statistics.measure(config, start.params, islice(stream, count), vocab_size=vocab_size, **further))
     for name, value in found.items():
         if not np.all(np.isfinite(value)):
             raise AudiojaxError(f"'{name}' of the training data is not finite; look at the data, or at the towers that config.init names")

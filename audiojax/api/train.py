@@ -17,7 +17,18 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream, with_extra_captions
+from audiojax.api.data import (
+    SECOND,
+    clip_batches,
+    example_rows,
+    make_second_tokenizer,
+    make_tokenizer,
+    make_transform,
+    open_split,
+    training_stream,
+    with_extra_captions,
+)
+from audiojax.api.datastore import open_datastore, pairs_transform, with_neighbours
 from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.start import Start, start_of, without
 from audiojax.api.states import stored_states
@@ -29,6 +40,8 @@ from audiojax.data.transforms import ClipTransform, StatesTransform
 from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole
 from audiojax.papers import PAPERS
+from audiojax.papers.re_audioldm.diffusion_settings import DiffusionSettings, make_diffusion_settings
+from audiojax.papers.re_audioldm.retrieval import PairsTransform
 from audiojax.papers.task import Encoders, Paper, Task
 from audiojax.pretrained import store
 from audiojax.pretrained.publish import publish_converted, publish_tower
@@ -83,23 +96,30 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
     captions_of_each(val_source)  # not equally many is said now, not at the first evaluation
     tokenizer = make_tokenizer(plain, text_source, stored=workdir / "tokenizer")
     sentences = make_sentences(plain, tokenizer, stored=workdir / "tokenizer")
-    transform = make_transform(plain["data"], tokenizer)
+    second = make_second_tokenizer(plain, stored=workdir / "tokenizer")
+    clip_transform = transform = make_transform(plain["data"], tokenizer, second)
     example = example_rows(plain, train_source, transform)
     stages = [(paper.make_task(plain, name, vocab_size=tokenizer.vocab_size), _phase(plain, name)) for name in plain["phases"]]
     for task, phase in stages:
         check_phase(task, phase, example)
     shapes = [jax.eval_shape(task.init, jax.random.key(0), example) for task, _ in stages]
     start = start_of(paper, plain, shapes[0], progress, later=shapes[1:])
-    claim(workdir, config, tokenizer, sentences)
+    claim(workdir, config, tokenizer, sentences, second[0] if second else None)
     clips = val_source
     if plain["data"].get("states"):
         encoders = paper.encoders(plain, vocab_size=tokenizer.vocab_size)
         inside = without(start, paper.outside(plain))
-        train_source, val_source = _states_together(plain, encoders, inside, train_source, val_source, transform, progress)
+        records = [train_source, val_source]
+        states = _states_together(plain, encoders, inside, *records, transform, progress)
         transform = StatesTransform(sentences)
+        if "retrieval" in plain:
+            settings = make_diffusion_settings(plain, tokenizer.vocab_size)
+            states, transform = _retrieving(plain, settings, encoders, inside, clip_transform, transform, records, states, progress)
+        train_source, val_source = states
         example = example_rows(plain, train_source, transform)
     distributed.wait_for_all("data ready", PREPARATION)
-    model_state = with_statistics(paper, plain, start, train_source, transform, workdir, tokenizer.vocab_size)
+    blank = clip_transform.words([""], blank=True) if paper.statistics and paper.statistics.blank else None
+    model_state = with_statistics(paper, plain, start, train_source, transform, workdir, tokenizer.vocab_size, blank)
 
     def eval_data():
         return clip_batches(val_source, transform, plain["train"]["eval_batch_size"])
@@ -181,9 +201,11 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
         raise UsageError(f"{workdir}: is a file; --workdir takes a folder")
 
 
-def claim(workdir: Path, config: ConfigDict, tokenizer: Tokenizer, sentences: Sentences | None = None) -> None:
-    """Writes tokenizer/, with that of the language model inside, and config.json where they are missing, once everything in the config is
-    known to work."""
+def claim(
+    workdir: Path, config: ConfigDict, tokenizer: Tokenizer, sentences: Sentences | None = None, second: Tokenizer | None = None
+) -> None:
+    """Writes tokenizer/, with those of a language model and of a second text tower inside, and config.json where they are missing, once
+    everything in the config is known to work."""
     if jax.process_index() != 0:
         return
     workdir.mkdir(parents=True, exist_ok=True)
@@ -194,6 +216,8 @@ def claim(workdir: Path, config: ConfigDict, tokenizer: Tokenizer, sentences: Se
         tokenizer.save(partial)
         if sentences is not None:
             sentences.tokenizer.save(partial / WRITER)
+        if second is not None:
+            second.save(partial / SECOND)
         partial.rename(folder)
     if not (workdir / "config.json").is_file():
         write_whole(workdir / "config.json", config_to_json(config))
@@ -256,6 +280,27 @@ def _states_together(
     with _first_alone("states made"):
         found = [stored_states(config, encoders, start, source, transform, name, progress=progress) for name, source in splits.items()]
     return [MemorySource(states) for states in found] if config["data"]["in_memory"] else found
+
+
+def _retrieving(
+    config: Mapping[str, Any],
+    settings: DiffusionSettings,
+    encoders: Encoders,
+    start: Start,
+    clip_transform: ClipTransform,
+    inner: StatesTransform,
+    records: list[Any],
+    states: list[Any],
+    progress: bool,
+) -> tuple[list[Any], PairsTransform]:
+    """(states of the training and the validation split with the neighbours of every caption, what makes examples of them)."""
+    splits = (config["data"].get("train_split", "train"), "val")
+    known = dict(zip(splits, zip(records, states, strict=True), strict=True))
+    with _first_alone("neighbours found"):
+        datastore = open_datastore(config, settings, encoders, start, clip_transform, known, progress=progress)
+        if datastore is not None:
+            states = [with_neighbours(datastore, *known[split], progress=progress) for split in splits]
+    return states, pairs_transform(settings, inner, datastore)
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ class ClipTransform:
       labels: record -> float32 [steps, classes], which classes sound when; None = examples without labels.
       windows: 0 = a clip is one waveform [n], longer ones cropped. Otherwise "waveform" is [windows, n], a longer clip lies in several
         windows side by side, the last of which ends with it (what is beyond that many is left out), and "windows" says which it fills.
+      second: tokenizer of a second text tower that does not share the first one's; examples then have text_second_ids and text_second_mask.
+      second_tokens: of a caption, for that tower.
     """
 
     tokenizer: Any
@@ -39,6 +41,8 @@ class ClipTransform:
     clean: Callable[[str], str] = str
     labels: Callable[[Mapping[str, Any]], Float[np.ndarray, "steps classes"]] | None = None
     windows: int = 0
+    second: Any = None
+    second_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.padding not in ("zero", "repeat", "repeat_cut"):
@@ -72,10 +76,10 @@ class ClipTransform:
         if caption is None:
             caption = int(rng.integers(len(captions))) if rng is not None else 0
         chosen = list(captions) if caption == -1 else [captions[caption]]
-        ids, mask = self.tokenizer.encode([self.clean(text) for text in chosen], self.max_tokens)
+        words = self.words(chosen)
         if caption != -1:
-            ids, mask = ids[0], mask[0]
-        text = {"text_ids": np.asarray(ids, np.int32), "text_mask": np.asarray(mask, bool), "clip_index": np.int32(clip_index)}
+            words = {name: x[0] for name, x in words.items()}
+        text = {**words, "clip_index": np.int32(clip_index)}
         if "audio" not in record:
             return text
         if len(record["audio"]) == 0:
@@ -85,6 +89,20 @@ class ClipTransform:
             raise UsageError(f"clip '{record['id']}' is longer than data.seconds: its labels tell what sounds when, and it would be cut")
         labels = {} if self.labels is None else {"labels": self.labels(record)}
         return labels | self.sound(waveform, rng) | text
+
+    def words(self, captions: Sequence[str], *, blank: bool = False) -> dict[str, np.ndarray]:
+        """The text leaves of captions, a row each: text_ids int32 and text_mask bool [n, l], and those of a second tokenizer.
+
+        Args:
+          blank: whether a caption may be empty.
+        """
+        cleaned, allowed = [self.clean(text) for text in captions], {"allow_empty": True} if blank else {}
+        ids, mask = self.tokenizer.encode(cleaned, self.max_tokens, **allowed)
+        found = {"text_ids": np.asarray(ids, np.int32), "text_mask": np.asarray(mask, bool)}
+        if self.second is not None:
+            ids, mask = self.second.encode(cleaned, self.second_tokens, **allowed)
+            found |= {"text_second_ids": np.asarray(ids, np.int32), "text_second_mask": np.asarray(mask, bool)}
+        return found
 
     def collate(self, examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """A batch: every key stacked, waveforms brought to the longest one's length."""

@@ -40,6 +40,8 @@ class UNetConfig:
       blocks: residual blocks of a level on the way down; on the way up there is one more.
       attended: whether the residual blocks of each level are followed by transformers; those of the middle are.
       contexts: one transformer after another at each such place: the width of the tokens that it attends to, None = the image itself.
+      joint: 0 = contexts in series; otherwise all of them are projected to so many features and attended to together, by one transformer
+        where the first of them would stand.
       class_width: of the embedding that is joined to the time's, None = there is none.
       heads: "trained", heads of `head_width` channels, as the published weights were trained; "diffusers", `head_count` heads at every
         level, as diffusers reads their configs. The parameters have the same shapes, the outputs differ.
@@ -51,6 +53,7 @@ class UNetConfig:
     blocks: int = 2
     attended: tuple[bool, ...] = (False, True, True, True)
     contexts: tuple[int | None, ...] = (None,)
+    joint: int = 0
     class_width: int | None = 512
     heads: str = "trained"
     head_width: int = 32
@@ -67,6 +70,12 @@ class UNetConfig:
     def layers(self) -> int:
         """Residual blocks in all."""
         return len(self.channels) * (2 * self.blocks + 1) + 2
+
+    @property
+    def sources(self) -> tuple[bool, ...]:
+        """Of the transformers at each place, whether they attend to a context and not to the image itself."""
+        own = [width is not None for width in self.contexts]
+        return tuple(given for i, given in enumerate(own) if not (self.joint and given and any(own[:i])))
 
     def heads_of(self, channels: int) -> int:
         """Attention heads at a level with so many channels."""
@@ -104,7 +113,7 @@ class Level(nn.Module):
         zeros = nn.initializers.zeros
         self.residuals = [ResidualBlock(self.features, c.groups, last_init=zeros, **types) for _ in range(self.blocks)]
         self.times = [nn.Dense(self.features, kernel_init=TORCH_INIT, **types) for _ in range(self.blocks)]
-        count = self.attended * len(c.contexts)
+        count = self.attended * len(c.sources)
         transformer = partial(SpatialTransformer, c.heads_of(self.features) if count else 1, self.features, c.groups, **types)
         self.attentions = [transformer() for _ in range(count)]
 
@@ -115,7 +124,7 @@ class Level(nn.Module):
     def memories(self, contexts: Sequence[Context]) -> tuple[Memory | None, ...]:
         """What each transformer attends to."""
         given = iter(contexts)
-        sources = [None if width is None else next(given) for width in self.config.contexts] * self.attended
+        sources = [next(given) if attends else None for attends in self.config.sources] * self.attended
         return tuple(
             None if source is None else transformer.memory(*source) for transformer, source in zip(self.attentions, sources, strict=True)
         )
@@ -124,7 +133,7 @@ class Level(nn.Module):
         """Residual block number `block` and its transformers."""
         x = self.residuals[block](x, biases[block])
         if block < self.attended:
-            own = slice(block * len(self.config.contexts), (block + 1) * len(self.config.contexts))
+            own = slice(block * len(self.config.sources), (block + 1) * len(self.config.sources))
             for transformer, memory in zip(self.attentions[own], memories[own], strict=True):
                 x = transformer(x, memory, train=train)
         return x
@@ -144,6 +153,9 @@ class UNet(nn.Module):
         self.time_in, self.time_out = dense(), dense()
         if c.class_width is not None:
             self.class_projection = dense()
+        if c.joint:
+            widths = [width for width in c.contexts if width is not None]
+            self.join = [nn.Dense(c.joint, kernel_init=TORCH_INIT, **types) for _ in widths]
         sizes = list(zip(c.channels, c.attended, strict=True))
         self.conv_in = conv(c.channels[0], kernel_init=TORCH_INIT)
         self.down = [Level(c, features, c.blocks, attended * c.blocks, **types) for features, attended in sizes]
@@ -181,6 +193,10 @@ class UNet(nn.Module):
         widths = tuple(tokens.shape[-1] for tokens, _ in contexts)
         if widths != wanted:
             raise ValueError(f"contexts of widths {widths}, and this U-Net attends to {wanted}")
+        if self.config.joint and contexts:
+            masks = [jnp.ones(tokens.shape[:2], bool) if mask is None else mask for tokens, mask in contexts]
+            joined = [dense(tokens) for dense, (tokens, _) in zip(self.join, contexts, strict=True)]
+            contexts = [(jnp.concatenate(joined, axis=1), jnp.concatenate(masks, axis=1))]
         return tuple(level.memories(contexts) for level in self._levels())
 
     def denoise(self, latents: Float[Array, "b t f c"], time: TimeFeatures, memories: Memories, *, train: bool) -> Float[Array, "b t f c"]:

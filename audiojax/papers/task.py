@@ -41,6 +41,10 @@ def _nothing(config: Mapping[str, Any]) -> None:
     return None
 
 
+def _same(tower: Params, wanted: Params) -> Params:
+    return tower
+
+
 @dataclass(frozen=True)
 class Slot:
     """Where a tower lies in a paper's trees.
@@ -49,11 +53,17 @@ class Slot:
       params: path such as "dual/audio_tower".
       state: path such as "batch_stats/audio_tower"; "" without statistics.
       part: of the tower that is taken, a path in its own trees such as CLAP's "audio/encoder"; "" = all but its heads.
+      model: of a checkpoint that holds several models, such as a pipeline's folder, the one that is taken: "vae".
+      fit: (tree of the tower, tree of the paper at that place) -> the former with the paper's paths, where the two are not alike.
+      partial: whether parameters that the tower does not have start fresh.
     """
 
     params: str
     state: str = ""
     part: str = ""
+    model: str = ""
+    fit: Callable[[Params, Params], Params] = _same
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,10 +92,14 @@ class Statistics:
       names: of the entries of model_state that they fill.
       measure: (config, params, batches, *, vocab_size) -> these entries; params are those that the config's `init` names, and the batches
         hold `data.statistics_examples` training examples in a fixed order, the same on every process.
+      phases: of the configs that need them; () = all.
+      blank: whether `measure` takes, as the keyword `blank`, the text leaves [1, l] of an empty caption.
     """
 
     names: tuple[str, ...]
     measure: Callable[..., Mapping[str, Any]]
+    phases: tuple[str, ...] = ()
+    blank: bool = False
 
 
 def _none(config: Mapping[str, Any]) -> tuple[str, ...]:

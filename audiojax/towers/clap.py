@@ -36,9 +36,13 @@ class ClapTextTower(Tower):
 
     Attributes:
       tokenizer: lies in another folder of a pipeline; `dataclasses.replace` adds it.
+      clean: applied to a text before the tokenizer, as in the tower's training.
+      max_tokens: at which texts are cut; 0 = the positions of the encoder.
     """
 
     tokenizer: Tokenizer | None = None
+    clean: Callable[[str], str] = str
+    max_tokens: int = 0
 
     def __call__(self, input_ids: Int[Array, "b l"], attention_mask: Bool[Array, "b l"]) -> Float[Array, "b d"]:
         """Projected embeddings, not yet at length 1 (`text_embeds` of transformers' ClapTextModelWithProjection).
@@ -51,17 +55,18 @@ class ClapTextTower(Tower):
     def embed_text(self, texts: Sequence[str]) -> Float[np.ndarray, "b d"]:
         """One unit vector in float32 for each text, each by itself: neighbours change no bit of it. "" is AudioLDM's unconditional text.
 
-        Texts are cut at the positions of the encoder, which are 512 as in transformers.
+        Texts are cut at `max_tokens`, or at the positions of the encoder, which are 512 as in transformers.
 
         Raises:
           UsageError: the tower has no tokenizer.
         """
         if self.tokenizer is None:
             raise UsageError(NO_TOKENIZER)
-        longest, found = self.config.text.max_length, []
-        for row in self.tokenizer.rows(texts, longest, allow_empty=True):
+        longest, found = min(self.max_tokens or self.config.text.max_length, self.config.text.max_length), []
+        padding = self.tokenizer.pad_id if self.config.text.padding_id is None else self.config.text.padding_id
+        for row in self.tokenizer.rows([self.clean(text) for text in texts], longest, allow_empty=True):
             length = min(longest, 1 << max(len(row) - 1, 15).bit_length())  # few shapes, few programs
-            ids = np.full((1, length), self.config.text.padding_id, np.int32)
+            ids = np.full((1, length), padding, np.int32)
             ids[0, : len(row)] = row
             found.append(np.asarray(self(ids, np.arange(length)[None] < len(row)))[0])
         return unit_rows(found, self.config.projection)

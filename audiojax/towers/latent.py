@@ -1,9 +1,16 @@
-"""The towers of a latent-diffusion system: autoencoder, U-Net and vocoder. Every method is compiled once for each shape of its inputs."""
+"""The towers of a latent-diffusion system: autoencoder, U-Net and vocoder, and what does without one.
+
+Every method is compiled once for each shape of its inputs.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import jax
 from jaxtyping import Float, Int
 
+from audiojax.audio.griffin_lim import mel_to_waveform
+from audiojax.audio.spectral import MelConfig
 from audiojax.models.unet import Context
 from audiojax.towers.base import Tower, infer, infer_images
 from audiojax.typing import Array, Key
@@ -34,6 +41,21 @@ class UnetTower(Tower):
     ) -> Float[Array, "b t f c"]:
         """The noise in noised latents; see `audiojax.models.unet.UNet`."""
         return infer_images(self.module, self.params, latents, timesteps, class_labels, tuple(contexts))
+
+
+@dataclass(frozen=True, eq=False)
+class GriffinLimTower(Tower):
+    """What stands in for a vocoder where there is none: Griffin-Lim. It has no weights.
+
+    Attributes:
+      mel: convention of the log-mels; `config` names the same bins and hop.
+    """
+
+    mel: MelConfig
+
+    def __call__(self, mel: Float[Array, "b t m"]) -> Float[Array, "b samples"]:
+        """Waveforms in [-1, 1] of log-mel spectrograms, at the rate of the convention."""
+        return mel_to_waveform(mel, self.mel, jax.random.key(0))
 
 
 class HifiganTower(Tower):

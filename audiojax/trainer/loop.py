@@ -260,7 +260,7 @@ def _train(
     meta = {"data": dict(origin), "frozen": _fingerprint(run.frozen), "phase": phase.name}
     wrapped = wrap_step(
         layout,
-        make_train_step(run.task, run.optimizer, accumulate=phase.accumulate, ema_decay=phase.ema_decay),
+        make_train_step(run.task, run.optimizer, accumulate=phase.accumulate, ema_decay=phase.ema_decay, ema_warmup=phase.ema_warmup),
         run.shardings,
         run.frozen_shardings,
     )

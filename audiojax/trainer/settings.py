@@ -20,6 +20,7 @@ class Phase:
       trainable: regex on parameter paths; the rest is frozen.
       accumulate: micro-batches of a batch.
       ema_decay: 0 = no moving average.
+      ema_warmup: the decay after i good steps is at most (1 + i) / (10 + i), so that the average soon leaves the first weights behind.
       parallel: "pmap" | "mesh".
       mesh: devices along data, fsdp, tensor; -1 = what is left.
       eval_every: steps between evaluations; 0 = at the end only.
@@ -37,6 +38,7 @@ class Phase:
     trainable: str = ".*"
     accumulate: int = 1
     ema_decay: float = 0.0
+    ema_warmup: bool = False
     parallel: str = "pmap"
     mesh: tuple[int, int, int] = (-1, 1, 1)
     eval_every: int = 0

@@ -19,7 +19,9 @@ from audiojax.trainer.state import TrainState
 from audiojax.typing import Array, Batch, Key, Params
 
 
-def make_train_step(task: Task, optimizer: Optimizer, *, accumulate: int = 1, ema_decay: float = 0.0) -> Callable[..., Any]:
+def make_train_step(
+    task: Task, optimizer: Optimizer, *, accumulate: int = 1, ema_decay: float = 0.0, ema_warmup: bool = False
+) -> Callable[..., Any]:
     """The step of a task.
 
     Args:
@@ -28,6 +30,7 @@ def make_train_step(task: Task, optimizer: Optimizer, *, accumulate: int = 1, em
       accumulate: micro-batches that a batch falls into (strided rows); gradients and metrics are their exact mean, running statistics
         see one after the other. A contrastive loss sees the negatives of its micro-batch only.
       ema_decay: ema <- decay * ema + (1 - decay) * params after each good step; 0 = off (state.ema is {}).
+      ema_warmup: take min(decay, (1 + i) / (10 + i)) at the i-th good step, i = 1, 2, ... (LitEma of "haoheliu/AudioLDM code").
 
     Returns:
       train_step. Metrics are scalars, averaged over devices: "loss", what the task reports, "grad_norm/<group>" before clipping,
@@ -67,7 +70,7 @@ def make_train_step(task: Task, optimizer: Optimizer, *, accumulate: int = 1, em
 
         updates, opt_state = optimizer.tx.update(grads, state.opt_state, state.params)
         params = jax.tree.map(lambda p, u: p + u.astype(p.dtype), state.params, updates)
-        ema = jax.tree.map(lambda old, new: ema_decay * old + (1 - ema_decay) * new, state.ema, params) if ema_decay else state.ema
+        ema = _averaged(state, params, ema_decay, ema_warmup) if ema_decay else state.ema
         new = (params, model_state, opt_state, ema)
         old = (state.params, state.model_state, state.opt_state, state.ema)
         params, model_state, opt_state, ema = jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
@@ -85,6 +88,14 @@ def make_train_step(task: Task, optimizer: Optimizer, *, accumulate: int = 1, em
         return state, metrics | _extra_metrics(optimizer, grads, state)
 
     return train_step
+
+
+def _averaged(state: TrainState, params: Params, ema_decay: float, ema_warmup: bool) -> Params:
+    decay: Any = ema_decay
+    if ema_warmup:
+        i = (state.step - state.skipped + 1).astype(jnp.float32)
+        decay = jnp.minimum(ema_decay, (1 + i) / (10 + i))
+    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
 
 
 def all_finite(tree: Any) -> Array:

@@ -11,17 +11,22 @@ from safetensors.numpy import save_file
 from audiojax.api.data import make_tokenizer
 from audiojax.api.start import Start, start_of, tokenizer_folder
 from audiojax.api.train import train
+from audiojax.api.weights import load_pretrained
 from audiojax.config import load_config, to_dict
 from audiojax.encoders.bert import PRESETS as BERTS
 from audiojax.encoders.bert import BertConfig, BertEncoder
+from audiojax.encoders.clap import ClapText
 from audiojax.encoders.panns import PRESETS as PANNS
 from audiojax.encoders.panns import Panns, PannsConfig
 from audiojax.errors import UsageError
+from audiojax.models.unet import UNet
+from audiojax.models.vae import AutoencoderKl
 from audiojax.papers import PAPERS
 from audiojax.partition import flat_paths
-from audiojax.pretrained import bert, panns, store
+from audiojax.pretrained import bert, panns, store, unet, vae
 from audiojax.pretrained.rules import export
 from audiojax.text.tokenizer import Tokenizer
+from tests.api.maker_folder import TEXT, UNET, VAE, write_pipeline
 from tests.encoders.filling import filled_variables, token_batch
 from tests.pretrained import torch_layout
 from tests.test_published_configs import shapes
@@ -132,3 +137,38 @@ def test_a_run_starts_from_checkpoints_and_needs_them_no_more(checkpoints, tiny_
     card = json.loads((final / "card.json").read_text())
     assert card["started from"].keys() == {"audio", "text"}
     assert Tokenizer.load(final / "tokenizer").vocab_size == checkpoints[2].vocab_size
+
+
+def test_latent_diffusion_begins_with_the_parts_of_a_pipeline(tmp_path):
+    """Its U-Net has no transformer for a context: those start fresh, and those for the image find their places."""
+    folder = write_pipeline(tmp_path / "pipeline")
+    ours = replace(UNET, contexts=(None, 5, 7))
+    words = Tokenizer.load(folder / "tokenizer").vocab_size
+    text = ClapText(replace(TEXT, text=replace(TEXT.text, vocab_size=words)))
+    made = {
+        "unet": (UNet(ours), unet.inputs(ours)),
+        "vae": (AutoencoderKl(VAE), vae.spectrogram(VAE)),
+        "text": (text, token_batch(1, 4, words)),
+    }
+    key = jax.random.key(0)
+    abstract = {name: jax.eval_shape(lambda m=m, x=x: m.init(key, *x, train=False))["params"] for name, (m, x) in made.items()}
+    abstract = {"params": {"unet": abstract["unet"], "vae": abstract["vae"], "clap": {"text": abstract["text"]}}, "model_state": {}}
+    config = {
+        "paper": "re_audioldm",
+        "data": {"sample_rate": 16_000},
+        "init": {"start": "", **dict.fromkeys(("unet", "vae", "clap"), str(folder))},
+    }
+    start = start_of(PAPERS["re_audioldm"], config, abstract, progress=False)
+    given, wanted = flat_paths(start.params), flat_paths(abstract["params"])
+    missing = {path for path in wanted if path not in given}
+    assert {path.split("/")[2] for path in missing} == {f"attentions_{i}" for i in (1, 2, 4, 5)}
+    assert given.keys() <= wanted.keys()
+    theirs = load_pretrained(folder, part="unet", progress=False).params["params"]
+    np.testing.assert_array_equal(
+        given["unet/up_0/attentions_3/attention2/key/kernel"], theirs["up_0"]["attentions_1"]["attention2"]["key"]["kernel"]
+    )
+    assert start.card.keys() == {"unet", "vae", "clap"}
+    assert tokenizer_folder(config) == folder / "tokenizer"
+    wider = {**abstract, "params": {**abstract["params"], "vae": {"encoder": abstract["params"]["unet"]}}}
+    with pytest.raises(UsageError, match="init.vae: .* does not fit the model"):
+        start_of(PAPERS["re_audioldm"], config, wider, progress=False)

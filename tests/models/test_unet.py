@@ -165,3 +165,30 @@ def test_gradients_are_finite(name):
     for leaf in jax.tree.leaves(gradients):
         assert np.isfinite(leaf).all()
         assert np.abs(leaf).max() > 0
+
+
+def test_joint_contexts_share_a_transformer():
+    config = replace(UNETS["re-audioldm"], joint=6)
+    assert config.sources == (False, True)
+    assert replace(config, joint=0).sources == (False, True, True)
+    assert replace(config, contexts=(None, 5)).sources == (False, True)
+    _, variables = shapes_of(config)
+    params = variables["params"]
+    assert [params[f"join_{i}"]["kernel"].shape for i in range(2)] == [(5, 6), (7, 6)]
+    assert params["down_1"].keys() == {"residuals_0", "times_0", "attentions_0", "attentions_1"}
+    assert params["down_1"]["attentions_1"]["attention2"]["key"]["kernel"].shape == (6, 16)
+
+
+@pytest.mark.slow
+def test_masked_tokens_of_joint_contexts_do_not_count():
+    config = replace(UNETS["re-audioldm"], joint=6)
+    latents, timesteps, labels, contexts = unet_inputs(config)
+    variables = filled_variables(UNet(config), latents, timesteps, labels, contexts)
+    denoise = jax.jit(partial(UNet(config).apply, variables, train=False))
+    noise = denoise(latents, timesteps, labels, contexts)
+    for i in range(2):
+        for hidden, least, most in ((True, 0, 1e-5), (False, 1e-3, np.inf)):
+            tokens, mask = contexts[i]
+            changed = (np.where(mask[..., None] == hidden, tokens, 9).astype(np.float32), mask)
+            moved = float(np.abs(denoise(latents, timesteps, labels, (*contexts[:i], changed, *contexts[i + 1 :])) - noise).max())
+            assert least <= moved <= most

@@ -90,11 +90,11 @@ def test_full_optimiser_with_accumulation_is_equal_too(parallel):
     assert_trees_close(got.ema, expected.ema, 1e-4)
 
 
-def regression_step(groups, accumulate=1, ema_decay=0.0):
+def regression_step(groups, accumulate=1, ema_decay=0.0, ema_warmup=False):
     params = toy.linear_init(jax.random.key(0), toy.batch(2))["params"]
     optimizer = make_optimizer(groups, params, 10)
     state = create_state(params, {}, optimizer, jax.random.key(0), bool(ema_decay))
-    return state, jax.jit(make_train_step(toy.LINEAR, optimizer, accumulate=accumulate, ema_decay=ema_decay))
+    return state, jax.jit(make_train_step(toy.LINEAR, optimizer, accumulate=accumulate, ema_decay=ema_decay, ema_warmup=ema_warmup))
 
 
 def test_accumulation_equals_the_big_batch():
@@ -118,6 +118,16 @@ def test_ema_formula():
     np.testing.assert_allclose(
         second.ema["head"]["kernel"], 0.75 * first.ema["head"]["kernel"] + 0.25 * second.params["head"]["kernel"], rtol=1e-6, atol=1e-7
     )
+
+
+def test_ema_warm_up_forgets_the_first_weights_sooner():
+    """Decays of 2/11, 3/12 and then the constant."""
+    state, step = regression_step(SGD, ema_decay=0.26, ema_warmup=True)
+    average = state.ema["head"]["kernel"]
+    for number, decay in enumerate((2 / 11, 3 / 12, 0.26)):
+        state, _ = step(state, {}, toy.batch(16, start=16 * number))
+        average = decay * average + (1 - decay) * state.params["head"]["kernel"]
+        np.testing.assert_allclose(state.ema["head"]["kernel"], average, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

@@ -4,16 +4,18 @@
 |---|---|---|
 | autoencoder | VAE, patch discriminator | log-mels to latents and back |
 | vocoder | HiFi-GAN, its discriminators | log-mels to waveforms |
+| diffusion | U-Net | latents from noise, told a text and what is retrieved for it |
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from audiojax.errors import UsageError
-from audiojax.papers.re_audioldm import autoencoder, vocoder
-from audiojax.papers.task import Paper, Slot, Task, choice
+from audiojax.papers.re_audioldm import autoencoder, diffusion, vocoder
+from audiojax.papers.re_audioldm.warm_start import fit_clap, fit_unet
+from audiojax.papers.task import Paper, Slot, Statistics, Task, choice
 
-MODULES = {"autoencoder": autoencoder, "vocoder": vocoder}  # each has make(config) and check(config)
+MODULES = {"autoencoder": autoencoder, "vocoder": vocoder, "diffusion": diffusion}  # each has make(config, ...) and check(config)
 PHASES = tuple(MODULES)
 
 
@@ -23,7 +25,8 @@ def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task
     Raises:
       UsageError: an unknown phase or preset.
     """
-    return MODULES[choice("phases", phase, PHASES)].make(config)
+    words = (vocab_size,) if phase == "diffusion" else ()  # the others see no text
+    return MODULES[choice("phases", phase, PHASES)].make(config, *words)
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -34,4 +37,18 @@ def check(config: Mapping[str, Any]) -> None:
         MODULES[choice("phases", phase, PHASES)].check(config)
 
 
-PAPER = Paper(PHASES, make_task, check, slots={"vae": Slot("vae")})
+SLOTS = {
+    "vae": Slot("vae", model="vae"),
+    "clap": Slot("clap", "batch_stats/clap", model="text_encoder", fit=fit_clap),
+    "audiomae": Slot("audiomae", "constants/audiomae"),
+    "t5": Slot("t5"),
+    "unet": Slot("unet", model="unet", fit=fit_unet, partial=True),
+}
+PAPER = Paper(
+    PHASES,
+    make_task,
+    check,
+    slots=SLOTS,
+    encoders=diffusion.encoders,
+    statistics=Statistics(diffusion.STATISTICS, diffusion.measure, phases=("diffusion",), blank=True),
+)

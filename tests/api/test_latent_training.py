@@ -1,0 +1,125 @@
+"""Latent diffusion from towers to a finished run: what is stored, measured and retrieved; a stop; a warm start; another datastore."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import audiojax
+from audiojax.api.data import open_split
+from audiojax.config import to_dict
+from audiojax.data.pipeline import captions_of
+from audiojax.errors import UsageError
+from audiojax.partition import flat_paths
+from audiojax.trainer.export import load_export
+from audiojax.trainer.interrupt import RunInterrupted
+from audiojax.trainer.loop import Signals
+from tests.papers.re_audioldm.latents import HEARD, PAIRS, READ, config_of, save_towers, shrink
+
+WORLD = ("data.source=memory", "data.size=0.005", "train.eval_batch_size=8", "data.statistics_examples=16", "diffusion.batch_size=8")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_networks(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        patch.setenv("AUDIOJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory, small_networks):
+    source = open_split(to_dict(config_of(*WORLD))["data"], "train")
+    captions = [text for i in range(len(source)) for text in captions_of(source, i)]
+    return (*WORLD, *save_towers(tmp_path_factory.mktemp("towers"), captions))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, overrides):
+    workdir = tmp_path_factory.mktemp("run") / "work"
+    audiojax.train(config_of(*overrides, "retrieval.datastore=train+unseen", "train.save_every=2"), workdir, progress=False)
+    return workdir
+
+
+def test_a_run_holds_all_that_it_needs(run):
+    measured = json.loads((run / "statistics.json").read_text())
+    model = load_export(run / "final")
+    assert measured.keys() == {"latent/scale", "null/embedding", "null/text", "null/text_mask"}
+    np.testing.assert_array_equal(model.model_state["latent"]["scale"], np.float32(measured["latent/scale"]))
+    assert sum(measured["null/text_mask"]) == 2  # the tokens around an empty text
+    assert np.linalg.norm(measured["null/embedding"]) == pytest.approx(1, abs=1e-3)
+    assert model.params.keys() == {"unet", "vae", "clap", "audiomae", "t5"}
+    card = json.loads((run / "final" / "card.json").read_text())
+    assert card["started from"].keys() == {"vae", "clap", "audiomae", "t5"}
+    assert {"explained", "level/500", "band/low"} <= card["validation"].keys()
+
+
+def test_a_run_makes_sounds_from_what_it_retrieves(run):
+    maker = audiojax.load(run)
+    how = {"seconds": 0.32, "steps": 2, "guidance": 2.0}
+    made = maker.generate(["a bell rings", "a dog barks"], **how)
+    assert [one.waveform.shape for one in made] == [(5_120,)] * 2
+    assert all(np.isfinite(one.waveform).all() for one in made)
+    alone = maker.generate("a dog barks", **how)[0]
+    np.testing.assert_allclose(alone.waveform, made[1].waveform, atol=1e-4)
+    retrieval = maker.networks.retrieval
+    vectors = maker.networks.text.embed_text(["a bell rings", "a dog barks"])
+    (heard, heard_mask), (read, read_mask) = retrieval.contexts(["a bell rings", "a dog barks"], vectors)
+    assert heard.shape[:2] == heard_mask.shape == (2, PAIRS * HEARD[0])
+    assert read.shape[:2] == read_mask.shape == (2, PAIRS * READ[0])
+    states = retrieval.datastore.states
+    best = np.argmax([np.max(states[i]["text_embedding"] @ vectors[0]) for i in range(len(states))])
+    np.testing.assert_allclose(heard[0, : HEARD[0]], states[int(best)]["audio_tokens"], atol=1e-6)
+    assert not retrieval.null(3)[0][0].any()
+    more = retrieval.with_count(5).contexts(["a bell rings"], vectors[:1])[0][0]
+    np.testing.assert_allclose(more[:, : PAIRS * HEARD[0]], heard[:1], atol=1e-6)
+    assert more.shape[1] == 5 * HEARD[0]
+    with pytest.raises(UsageError, match="1000 pairs for a prompt"):
+        retrieval.with_count(1_000)
+
+
+def test_a_stopped_run_ends_where_an_unbroken_one_does(run, overrides, tmp_path, monkeypatch):
+    config = config_of(*overrides, "retrieval.datastore=train+unseen", "train.save_every=2")
+    asked = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Signals, "agreed", lambda self, ask: 15 * (asked.append(ask) or len(asked) == 2))  # SIGTERM in the second step
+        with pytest.raises(RunInterrupted):
+            audiojax.train(config, tmp_path / "work", progress=False)
+    shutil.rmtree(tmp_path / "work" / "tensorboard", ignore_errors=True)
+    audiojax.train(config, tmp_path / "work", progress=False)
+    ours, theirs = (flat_paths(load_export(work / "final").params["unet"]) for work in (tmp_path / "work", run))
+    for path, leaf in theirs.items():
+        np.testing.assert_array_equal(ours[path], leaf, err_msg=path)
+
+
+def test_a_run_goes_on_from_another_with_its_scale(run, overrides, tmp_path):
+    further = config_of(*overrides, f"init.start={run}", "init.vae=nothing", "diffusion.groups.everything.lr=0.0", "train.ema_decay=0.0")
+    final = audiojax.train(further, tmp_path / "more", progress=False)
+    ours, theirs = load_export(final), load_export(run / "final")
+    np.testing.assert_array_equal(ours.model_state["latent"]["scale"], theirs.model_state["latent"]["scale"])
+    assert not (tmp_path / "more" / "statistics.json").exists()
+
+
+@pytest.mark.parametrize("words", ["debug,plain", "debug,joint"])
+def test_forms(overrides, tmp_path, words):
+    more = ("retrieval.mode=oracle",) if words == "debug,joint" else ()
+    final = audiojax.train(config_of(*overrides, *more, words=words), tmp_path / "work", progress=False)
+    assert ("t5" in load_export(final).params) == (words == "debug,joint")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("retrieval.datastore=nothing", "split 'nothing'"),
+        ("retrieval.count=50", "the datastore 'train' holds"),
+        ("model.vae_preset=tiny", "init.vae: .* does not fit the model"),
+        ("init.vae=", "'init.vae' is empty"),
+    ],
+)
+def test_mistakes_are_named(overrides, tmp_path, change, words):
+    with pytest.raises(UsageError, match=words):
+        audiojax.train(config_of(*overrides, change), tmp_path / "work", progress=False)
+    assert not (tmp_path / "work" / "checkpoints").exists()
