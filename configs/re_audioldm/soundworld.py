@@ -65,7 +65,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
 
     config.stretch = ConfigDict({"autoencoder": 20_480, "vocoder": 8_192})  # samples that a step hears of each clip
 
-    adversarial_from = {"mini": 600, "base": 2_000, "debug": 2}[size]
+    adversarial_from = {"mini": 600, "base": 1_400, "debug": 2}[size]
     config.loss = ConfigDict()
     config.loss.autoencoder = ConfigDict({"kl": 30.0, "adversarial": 0.5, "start": adversarial_from})
     config.loss.vocoder = ConfigDict({"mel": 45.0, "features": 2.0})
@@ -82,13 +82,13 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.train.ema_decay = 0.0
     config.train.max_bad_steps = 10
 
-    steps = {"mini": 1_000, "base": 3_000, "debug": 4}[size]
+    steps = {"mini": 1_000, "base": 2_000, "debug": 4}[size]
     adam = {"name": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": 0.05, "b1": 0.5, "b2": 0.9}
     config.autoencoder = ConfigDict({"batch_size": 8, "trainable": ".*", "steps": steps})
     config.autoencoder.groups = ConfigDict({"vae": {"pattern": "^(vae|loss)/", **adam}})
     config.autoencoder.groups.discriminator = ConfigDict({"pattern": "^discriminator/", **adam, "lr": 3e-4})
     adamw = {"name": "adamw", "lr": 1e-3, "schedule": "cosine", "b1": 0.8, "b2": 0.99, "weight_decay": 0.01}
-    config.vocoder = ConfigDict({"batch_size": 16, "trainable": ".*", "steps": steps})
+    config.vocoder = ConfigDict({"batch_size": 8, "trainable": ".*", "steps": steps})
     config.vocoder.groups = ConfigDict({"vocoder": {"pattern": "^vocoder/", **adamw}})
     config.vocoder.groups.discriminators = ConfigDict({"pattern": "^discriminators/", **adamw})
     if phase == "diffusion":

@@ -1,4 +1,4 @@
-"""Towers of our own, written in public layouts: transformers opens them, and gives the same for the same texts and log-mels."""
+"""Towers of our own, written in public layouts: transformers and diffusers open them, and give the same for the same texts and log-mels."""
 
 from dataclasses import replace
 
@@ -10,11 +10,15 @@ from transformers import AutoTokenizer
 from audiojax.audio.spectral import log_mel
 from audiojax.pretrained.publish import publish_tower
 from audiojax.text.normalise import clean_caption
-from tests.encoders.filling import relative_error
+from tests.encoders.filling import mel_batch, relative_error
+from tests.models.latent_facts import vae_inputs
 from tests.pretrained.test_publish import FRONT_ENDS, MODULES, clap_tower, tokenizer, tower_of  # noqa: F401  (a fixture)
 
 torch = pytest.importorskip("torch")
-from transformers import AutoProcessor, BertModel, ClapModel, RobertaModel, T5EncoderModel  # noqa: E402
+from diffusers import AutoencoderKL  # noqa: E402
+from transformers import AutoProcessor, BertModel, ClapModel, RobertaModel, SpeechT5HifiGan, T5EncoderModel  # noqa: E402
+
+from tests.parity.latent_reference import vae_outputs, waveforms  # noqa: E402
 
 pytestmark = pytest.mark.parity
 TEXTS = ["A dog, barks: twice!", "an \u20ac unknown sign, then rain"]
@@ -63,3 +67,25 @@ def test_clap(tokenizer, tmp_path):  # noqa: F811
         text = joint(model.get_text_features(**tokens_of(out)))
     assert relative_error(tower.embed_audio(waveform, 8_000), audio) < 1e-4
     assert relative_error(replace(tower, max_tokens=LENGTH).embed_text(TEXTS), text) < 1e-4
+
+
+def test_the_autoencoder(tmp_path):
+    tower = tower_of("vae", MODULES["vae"])
+    mel, latents = vae_inputs(tower.config)
+    model, report = AutoencoderKL.from_pretrained(publish_tower(tower, "vae", tmp_path / "out"), output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert model.config.scaling_factor == tower.config.scaling_factor
+    theirs = vae_outputs(model.eval(), mel, latents)
+    assert relative_error(tower.encode(mel), theirs["mean"] * tower.config.scaling_factor) < 1e-4
+    assert relative_error(tower.decode(latents * tower.config.scaling_factor), theirs["decoded"]) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["hifigan", "hifigan that normalises"])
+def test_the_vocoder(name, tmp_path):
+    tower = tower_of("hifigan", MODULES[name])
+    mel = mel_batch(2, 11, tower.config.mels) / 4
+    model, report = SpeechT5HifiGan.from_pretrained(publish_tower(tower, "hifigan", tmp_path / "out"), output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert relative_error(tower(mel), waveforms(model.eval(), mel)) < 1e-4
