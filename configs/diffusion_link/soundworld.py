@@ -71,7 +71,8 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.model.remat = False  # compute its layers again for the gradient: less memory, more time
     config.model.end = 3  # [SEP], with which its sentences end
     config.model.prefix = ConfigDict({"tokens": 4, "hidden": 256})  # that a clip becomes; and of the head that makes them
-    config.model.lora = ConfigDict({"rank": 8, "alpha": 32.0, "dropout": 0.05, "targets": ("query", "value")})
+    adapted = ("query", "key", "value", "out", "gate", "up", "down")  # all maps: a LLaMA this small has little to spare
+    config.model.lora = ConfigDict({"rank": 32, "alpha": 64.0, "dropout": 0.0, "targets": adapted})
     config.model.dtype = "float32"
 
     config.noise = ConfigDict({"schedule": "cosine", "steps": 1_000})  # T

@@ -15,7 +15,7 @@ from audiojax.partition import flat_paths
 from audiojax.trainer.export import load_export
 from audiojax.trainer.interrupt import RunInterrupted
 from audiojax.trainer.loop import Signals
-from tests.papers.re_audioldm.latents import HEARD, PAIRS, READ, config_of, save_towers, shrink
+from tests.papers.re_audioldm.latent_small import HEARD, PAIRS, READ, config_of, save_towers, shrink
 
 WORLD = ("data.source=memory", "data.size=0.005", "train.eval_batch_size=8", "data.statistics_examples=16", "diffusion.batch_size=8")
 

@@ -25,7 +25,7 @@ from audiojax.trainer.optim import make_optimizer
 from audiojax.trainer.state import create_state
 from audiojax.trainer.step import make_train_step
 from tests.encoders.filling import fill
-from tests.papers.re_audioldm.latents import CLIPS, HEARD, LATENTS, READ, VOCAB, batch_of, plain, shrink, variables_of
+from tests.papers.re_audioldm.latent_small import CLIPS, HEARD, LATENTS, READ, VOCAB, batch_of, plain, shrink, variables_of
 
 FORMS = ["debug,diffusion", "debug,plain", "debug,audio", "debug,text", "debug,joint"]
 
