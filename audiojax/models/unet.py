@@ -40,26 +40,26 @@ class UNetConfig:
       blocks: residual blocks of a level on the way down; on the way up there is one more.
       attended: whether the residual blocks of each level are followed by transformers; those of the middle are.
       contexts: one transformer after another at each such place: the width of the tokens that it attends to, None = the image itself.
-      joint: 0 = contexts in series; otherwise all of them are projected to so many features and attended to together, by one transformer
-        where the first of them would stand.
       class_width: of the embedding that is joined to the time's, None = there is none.
       heads: "trained", heads of `head_width` channels, as the published weights were trained; "diffusers", `head_count` heads at every
         level, as diffusers reads their configs. The parameters have the same shapes, the outputs differ.
       latent_channels: of input and output.
       groups: of the norms; divides all channels.
+      joint: 0 = contexts in series; otherwise all of them are projected to so many features and attended to together, by one transformer
+        where the first of them would stand.
     """
 
     channels: tuple[int, ...] = (128, 256, 384, 640)
     blocks: int = 2
     attended: tuple[bool, ...] = (False, True, True, True)
     contexts: tuple[int | None, ...] = (None,)
-    joint: int = 0
     class_width: int | None = 512
     heads: str = "trained"
     head_width: int = 32
     head_count: int = 8
     latent_channels: int = 8
     groups: int = 32
+    joint: int = 0
 
     @property
     def stride(self) -> int:
