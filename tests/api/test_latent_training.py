@@ -103,13 +103,6 @@ def test_a_run_goes_on_from_another_with_its_scale(run, overrides, tmp_path):
     assert not (tmp_path / "more" / "statistics.json").exists()
 
 
-@pytest.mark.parametrize("words", ["debug,plain", "debug,joint"])
-def test_forms(overrides, tmp_path, words):
-    more = ("retrieval.mode=oracle",) if words == "debug,joint" else ()
-    final = audiojax.train(config_of(*overrides, *more, words=words), tmp_path / "work", progress=False)
-    assert ("t5" in load_export(final).params) == (words == "debug,joint")
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -15,9 +15,7 @@ from audiojax.papers import PAPERS
 from audiojax.papers.re_audioldm.autoencoder import latent_scale
 from audiojax.papers.re_audioldm.conditioning import condition_of, dropped, null_condition
 from audiojax.papers.re_audioldm.diffusion_settings import make_diffusion_settings
-from audiojax.papers.re_audioldm.inference import Rows, sample_latents
 from audiojax.papers.re_audioldm.loss import draws, moments_of, training_loss
-from audiojax.papers.re_audioldm.settings import Sampling
 from audiojax.papers.re_audioldm.warm_start import fit_clap, fit_unet
 from audiojax.partition import flat_paths, merge_params, split_params, unmatched_rules
 from audiojax.trainer.layout import make_layout, put_batch, shardings_of, wrap_step
@@ -216,40 +214,6 @@ def test_a_step_is_the_same_on_every_layout(parallel, sizes):
     assert other == pytest.approx(loss, rel=1e-5)
     for path, leaf in flat_paths(params).items():
         np.testing.assert_allclose(leaf, flat_paths(alone)[path], rtol=1e-3, atol=2e-5, err_msg=path)
-
-
-@pytest.mark.slow
-def test_eight_clips_are_learned_by_heart():
-    """Checks 13 and 14 on latents: the loss falls below 0.05; what is drawn from noise correlates with the target above 0.8, and changes
-    with the retrieved sounds."""
-    config = plain("model.unet.channels=16", "diffusion_loss.drop=0.0")
-    task, settings, made = task_of("model.unet.channels=16", "diffusion_loss.drop=0.0"), make_diffusion_settings(config, VOCAB), None
-    fresh = jax.jit(task.init)(jax.random.key(0), {})
-    batch = batch_of()
-    batch["audio_moments"][..., LATENTS[2] :] = -12.0
-    state = variables_of(config)["model_state"]
-    state["latent"]["scale"] = np.asarray(latent_scale(moments_of(batch)))
-    trainable, frozen = split_params(fresh["params"], "^unet/")
-    adam = {"pattern": ".*", "lr": 3e-3, "name": "adam", "schedule": "cosine"}
-    optimizer = make_optimizer({"all": adam}, trainable, 1_500)
-    step = make_train_step(task, optimizer)
-    many = {name: np.concatenate([x] * 4) for name, x in batch.items()}
-
-    @jax.jit
-    def walk(made):
-        return jax.lax.scan(lambda s, _: step(s, frozen, many), made, length=1_500)
-
-    after, metrics = walk(create_state(trainable, state, optimizer, jax.random.key(1)))
-    assert float(jnp.mean(metrics["loss"][-100:])) < 0.05
-    params, condition = {"params": after.params["unet"]}, condition_of(settings, state, batch)
-    noise = jax.random.normal(jax.random.key(5), (CLIPS, *LATENTS))
-    draw = jax.jit(lambda told: sample_latents(settings.unet, Sampling(steps=50, eta=0.0), params, settings.schedule, told))
-    made = draw(Rows(noise, keys_of(CLIPS), condition))
-    target = batch["audio_moments"][..., : LATENTS[2]]
-    assert np.corrcoef(np.asarray(made).ravel(), target.ravel())[0, 1] > 0.8
-    (heard, mask), text = condition.contexts
-    swapped = draw(Rows(noise, keys_of(CLIPS), condition._replace(contexts=((heard[::-1], mask), text))))
-    assert float(jnp.abs(swapped - made).max()) > 1e-3
 
 
 @pytest.mark.slow
