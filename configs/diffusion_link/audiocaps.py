@@ -39,6 +39,7 @@ def get_config(arg: str = "diffusion") -> ConfigDict:
     config.model.clap_preset = "htsat-unfused"
     config.model.front_end = "rand_trunc"
     config.model.network.width = 1_024
+    config.bridge.scale = 5.0
 
     everything = {"pattern": ".*", "name": "adam", "lr": 8e-5, "b2": 0.99, "clip_norm": 1.0}
     config.link.update({"batch_size": 256, "steps": 100_000 if config.bridge.form in soundworld.TRAINED else 0})
@@ -52,6 +53,7 @@ def get_config(arg: str = "diffusion") -> ConfigDict:
     config.model.remat = True
     config.model.end = 2  # </s>
     config.model.prefix.update({"tokens": 10, "hidden": 2_048})
+    config.model.lora.update({"rank": 8, "alpha": 32.0, "dropout": 0.05, "targets": ("query", "value")})
     config.caption.prompt = "Describe the audio you hear."
     config.caption.max_tokens = 64
     adamw = {"pattern": ".*", "name": "adamw", "lr": 1e-5, "schedule": "linear", "warmup": 125, "clip_norm": 1.0}
