@@ -101,7 +101,7 @@ def ids(rng: np.random.Generator, shape: tuple[int, ...], vocab_size: int) -> tu
 
 def make_unet(rng, config, shape):
     inputs = (normal(rng, *shape), jnp.full(shape[0], 500, jnp.int32), normal(rng, shape[0], config.class_width))
-    return apply(rng, unet.UNet(config), inputs, lambda out: out, image_options())
+    return apply(rng, unet.UNet(config), inputs, lambda out: out)
 
 
 def make_vae_decode(rng, config, shape):

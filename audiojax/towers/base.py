@@ -9,7 +9,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from audiojax.nn.conv import image_jit
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +40,3 @@ class Tower:
 def infer(module: nn.Module, params: Mapping[str, Any], *inputs: Any, method: str | None = None) -> Any:
     """What a module, or one of its methods, returns in inference; compiled once for each shape of the inputs."""
     return module.apply(params, *inputs, train=False, method=method)
-
-
-@partial(image_jit, static_argnums=0)
-def infer_images(module: nn.Module, params: Mapping[str, Any], *inputs: Any) -> Any:
-    """`infer` for networks that are mostly convolutions of images."""
-    return module.apply(params, *inputs, train=False)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from audiojax.audio.griffin_lim import mel_to_waveform
 from audiojax.audio.spectral import MelConfig
 from audiojax.models.unet import Context
-from audiojax.towers.base import Tower, infer, infer_images
+from audiojax.towers.base import Tower, infer
 from audiojax.typing import Array, Key
 
 
@@ -40,7 +40,7 @@ class UnetTower(Tower):
         contexts: Sequence[Context] = (),
     ) -> Float[Array, "b t f c"]:
         """The noise in noised latents; see `audiojax.models.unet.UNet`."""
-        return infer_images(self.module, self.params, latents, timesteps, class_labels, tuple(contexts))
+        return infer(self.module, self.params, latents, timesteps, class_labels, tuple(contexts))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Shaped
 
 from audiojax.models.unet import Context, UNet
-from audiojax.nn.conv import image_jit
 from audiojax.papers.re_audioldm.settings import Sampling
 from audiojax.sampling import Clip, Model, guided, sample_ddim, sample_ddpm, sample_dpmpp_2m
 from audiojax.schedule import Schedule
@@ -61,7 +60,7 @@ def steer(rows: Rows, guidance: float) -> Rows:
     return rows
 
 
-@partial(image_jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def sample_on(
     mesh: Mesh, unet: UNet, sampling: Sampling, params: Params, schedule: Schedule, rows: Rows, weight: Float[Array, ""]
 ) -> Float[Array, "b t f c"]:
