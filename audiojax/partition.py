@@ -52,7 +52,8 @@ def unmatched_rules(rules: Rules, params: Params) -> list[str]:
 
 
 def param_spec(path: str, shape: Sequence[int], rules: Rules, mesh: Mesh) -> PartitionSpec:
-    """Spec of one parameter: the first rule that matches, else the largest dimension that the fsdp axis divides, else replicated.
+    """Spec of one parameter: the first rule that matches, else the larger of its last two dimensions that the fsdp axis divides, else
+    replicated. Those before them are the space of a convolution's kernel, which the compiler does not partition reliably.
 
     Raises:
       UsageError: a rule splits a dimension that its mesh axes do not divide.
@@ -102,7 +103,7 @@ def _ways(mesh: Mesh, axes: Any) -> int:
 
 
 def _fsdp_spec(shape: Sequence[int], ways: int) -> PartitionSpec:
-    divisible = [(size, -i) for i, size in enumerate(shape) if ways > 1 and size and size % ways == 0]
+    divisible = [(size, -i) for i, size in enumerate(shape) if ways > 1 and size and size % ways == 0 and i >= len(shape) - 2]
     if not divisible:
         return PartitionSpec()
     axis = -max(divisible)[1]

@@ -46,6 +46,8 @@ def test_every_rule_of_the_toy_matches_and_a_stale_one_is_found(params):
         ("other", (17, 4), P(None, "fsdp")),
         ("other", (8, 8), P("fsdp")),  # of equal ones the first
         ("other", (3, 5), P()),
+        ("other", (4, 4, 6, 2), P(None, None, "fsdp")),  # never the space of a kernel
+        ("other", (4, 4, 1, 3), P()),
         ("other", (), P()),
     ],
 )

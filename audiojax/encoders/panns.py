@@ -178,7 +178,7 @@ class Panns(nn.Module):
     def _pool(self, x, train, types):
         c = self.config
         frames = jnp.mean(x, axis=2)  # [b, frames', width]
-        clip = jnp.max(frames, axis=1) + jnp.mean(frames, axis=1)
+        clip = largest_frame(frames) + jnp.mean(frames, axis=1)
         if not c.head:
             return PannsOutput(clip, frames, None, None, None)
         drop = nn.Dropout(c.head_dropout, deterministic=not train)
@@ -206,6 +206,14 @@ def resnet38_stages(c: PannsConfig, conv: Callable, norm: Callable) -> list[Call
     stages.append(lambda x, *, train: nn.Dropout(c.dropout, deterministic=not train)(avg_pool(x, (2, 2))))
     stages.append(ConvBlock(c.channels[-1], c.last_pool, c.dropout, conv, norm, name="conv_block_after1"))
     return stages
+
+
+def largest_frame(frames: Float[Array, "b t d"]) -> Float[Array, "b d"]:
+    """The maximum over time, whose gradient goes to the first frame that has it, as in torch.
+
+    That of `jnp.max` looks for frames that equal the maximum, and is 0 / 0 where the compiler computes them twice with other roundings.
+    """
+    return jnp.take_along_axis(frames, jnp.argmax(frames, axis=1)[:, None], axis=1)[:, 0]
 
 
 def avg_pool(x: Float[Array, "b t f c"], window: tuple[int, int]) -> Float[Array, "b t2 f2 c"]:

@@ -24,7 +24,9 @@ class Task:
         of the local shard, which the step averages; statistics and negatives go through `audiojax.collectives`.
       predict: (params, model_state, batch) -> name -> [b, ...]; evaluation mode, row i depends on row i alone.
       metrics: (params, predictions, key) -> name -> float; predictions are numpy arrays stacked over the whole split.
-      partition_rules: (regex on "a/b/c" parameter paths, PartitionSpec) pairs over the mesh axes data, fsdp, tensor.
+      partition_rules: (regex on "a/b/c" parameter paths, PartitionSpec) pairs over the mesh axes data, fsdp, tensor, by which the compiler
+        divides the step. Without rules, every device of a mesh computes its own rows with all parameters, which lie divided between steps;
+        a must for the gradients of grouped convolutions.
       select: the metric that model selection maximises.
     """
 

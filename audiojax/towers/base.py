@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax
 
 
-
 @dataclass(frozen=True, eq=False)
 class Tower:
     """A module with the weights of a checkpoint.

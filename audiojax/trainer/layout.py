@@ -16,6 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from audiojax.collectives import pmean
 from audiojax.errors import UsageError
 from audiojax.partition import Rules, state_shardings
 
@@ -145,12 +146,28 @@ def wrap_step(layout: Layout, step: Callable[..., Any], state_sharding: Any, fro
         return jax.pmap(
             partial(step, axis_name=AXIS_NAME), axis_name=AXIS_NAME, in_axes=(None, None, 0), out_axes=None, donate_argnums=(0,)
         )
+    if layout.devices > 1:
+        step = partial(step, each_its_rows=partial(each_its_rows, layout))
     return jax.jit(
         step,
         in_shardings=(state_sharding, frozen_sharding, layout.batch_sharding),
         out_shardings=(state_sharding, layout.replicated),
         donate_argnums=(0,),
     )
+
+
+def each_its_rows(layout: Layout, compute: Callable[..., Any]) -> Callable[..., Any]:
+    """compute(*whole, batch, key, axis_name) inside a jit on a mesh as pmap would run it: every device has all of what is whole and its own
+    rows of the batch, and the results are averaged over devices. The compiler, which partitions no operation in it, adds communication
+    before and after only."""
+    mesh = Mesh(layout.mesh.devices.reshape(layout.ways, -1), (AXIS_NAME, "tensor"), axis_types=(AxisType.Auto,) * 2)
+    whole, rows = PartitionSpec(), PartitionSpec(AXIS_NAME)
+
+    def on_each(given: tuple[Any, ...], batch: Any, key: Any) -> Any:
+        return pmean(compute(*given, batch, key, AXIS_NAME), AXIS_NAME)
+
+    apart = jax.shard_map(on_each, mesh=mesh, in_specs=(whole, rows, whole), out_specs=whole, check_vma=False)
+    return lambda *arguments: apart(arguments[:-3], *arguments[-3:-1])
 
 
 def wrap_predict(layout: Layout, predict: Callable[..., Any]) -> Any:

@@ -48,7 +48,7 @@ from audiojax.trainer.progress import Bar, Meter
 from audiojax.trainer.settings import Phase
 from audiojax.trainer.state import TrainState, create_state
 from audiojax.trainer.step import make_train_step
-from audiojax.typing import Params
+from audiojax.typing import Array, Key, Params
 
 Data = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
 OnEval = Callable[[int, Mapping[str, np.ndarray], Writer], None]
@@ -169,8 +169,8 @@ def _set_up(task: Task, phase: Phase, init_batch: Any, init_params: Any, init_mo
     abstract = jax.eval_shape(task.init, init_key, init_batch)
     whole = abstract["params"]
     given, given_state = flat_paths(init_params or {}), flat_paths(init_model_state or {})
-    whole_state = _check_init("init_model_state", abstract["model_state"], given_state)
-    complete = _check_init("init_params", whole, given) and whole_state
+    _check_init("init_model_state", abstract["model_state"], given_state)
+    _check_init("init_params", whole, given)
     trainable, frozen = _halves(whole, phase)
     optimizer = make_optimizer(phase.groups if phase.steps else {}, trainable, phase.steps)
 
@@ -183,21 +183,31 @@ def _set_up(task: Task, phase: Phase, init_batch: Any, init_params: Any, init_mo
     run = _Run(task, phase, layout, optimizer, create, target, state_sharding, {}, frozen_sharding, wrap_predict(layout, task.predict))
 
     def variables() -> Any:
-        fresh = {"params": {}, "model_state": {}} if complete else _init(task, shardings)(init_key, init_batch)
+        started = {"params": given, "model_state": given_state}
+        where = {name: flat_paths(shardings[name]) for name in started}
+        new = {name: {path: at for path, at in where[name].items() if path not in leaves} for name, leaves in started.items()}
+        fresh = _init(task, new)(init_key, init_batch) if any(new.values()) else new
         params, model_state = (
-            from_paths(flat_paths(fresh[name]) | {path: place(leaf, where[path]) for path, leaf in leaves.items()})
-            for name, leaves in (("params", given), ("model_state", given_state))
-            for where in [flat_paths(shardings[name])]
+            from_paths(fresh[name] | {path: place(leaf, where[name][path]) for path, leaf in leaves.items()})
+            for name, leaves in started.items()
         )
         return params, model_state
 
     return run, variables
 
 
-def _init(task: Task, shardings: Any) -> Any:
-    """The jitted `task.init`. It runs once, so on CPUs its code is not optimised, which takes most of the time of compiling it."""
+def _init(task: Task, shardings: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The jitted `task.init`, of whose leaves those are made that have a sharding (by part and path); nothing else is compiled.
+
+    It runs once, so on CPUs its code is not optimised, which takes most of the time of compiling it.
+    """
+
+    def init(key: Key, batch: Any) -> dict[str, dict[str, Array]]:
+        made = {name: flat_paths(tree) for name, tree in task.init(key, batch).items()}
+        return {name: {path: made[name][path] for path in wanted} for name, wanted in shardings.items()}
+
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-    return jax.jit(task.init, out_shardings=shardings, compiler_options=options)
+    return jax.jit(init, out_shardings=shardings, compiler_options=options)
 
 
 def _halves(params: Params, phase: Phase) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -218,15 +228,14 @@ def _fill(run: _Run, state: TrainState | None, variables: Any) -> tuple[_Run, Tr
     return dataclasses.replace(run, frozen=frozen), state
 
 
-def _check_init(name: str, whole: Params, given: Mapping[str, Any]) -> bool:
-    """Whether `given` (by path) covers the whole tree; UsageError for unknown paths and other shapes."""
+def _check_init(name: str, whole: Params, given: Mapping[str, Any]) -> None:
+    """Raises UsageError for paths that the tree does not have, and for other shapes."""
     shapes = flat_paths(whole)
     for path, leaf in given.items():
         if path not in shapes:
             raise UsageError(f"{name} hold '{path}', which the task does not have")
         if tuple(leaf.shape) != tuple(shapes[path].shape):
             raise UsageError(f"{name}: '{path}' is {tuple(leaf.shape)}, the task's is {tuple(shapes[path].shape)}")
-    return len(given) == len(shapes)
 
 
 def _open_data(train_data: Data, checkpoints: Checkpoints, restored: Restored | None) -> tuple[Iterator, Mapping[str, int]]:

@@ -1,8 +1,9 @@
 """The pure training step of every paper.
 
-  train_step(state, frozen, batch, *, axis_name=None) -> (state, metrics)
+  train_step(state, frozen, batch, *, axis_name=None, each_its_rows=None) -> (state, metrics)
 
-`axis_name` is given under pmap only. A step whose loss or gradients are not finite changes nothing but the counters.
+`axis_name` is given under pmap only. On a mesh of several devices, `each_its_rows` is given: it runs the gradients of a task without
+partition rules as pmap would, each device on its own rows. A step whose loss or gradients are not finite changes nothing but the counters.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,9 +62,18 @@ def make_train_step(
         grads, metrics = jax.tree.map(lambda x: x / accumulate, sums)
         return grads, model_state, metrics
 
-    def train_step(state: TrainState, frozen: Params, batch: Batch, *, axis_name: str | None = None) -> tuple[TrainState, dict[str, Array]]:
+    def train_step(
+        state: TrainState,
+        frozen: Params,
+        batch: Batch,
+        *,
+        axis_name: str | None = None,
+        each_its_rows: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
+    ) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(state.key, state.step)
         compute = gradients if accumulate == 1 else accumulated
+        if each_its_rows is not None and not task.partition_rules:
+            compute = each_its_rows(compute)
         grads, model_state, metrics = compute(state.params, frozen, state.model_state, batch, key, axis_name)
         grads, metrics = pmean((grads, metrics), axis_name)
         good = all_finite((grads, metrics["loss"]))

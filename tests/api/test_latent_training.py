@@ -101,3 +101,23 @@ def test_a_run_goes_on_from_another_with_its_scale(run, overrides, tmp_path):
     ours, theirs = load_export(final), load_export(run / "final")
     np.testing.assert_array_equal(ours.model_state["latent"]["scale"], theirs.model_state["latent"]["scale"])
     assert not (tmp_path / "more" / "statistics.json").exists()
+
+
+def test_a_joint_model_with_the_right_answer_retrieved(overrides, tmp_path):
+    final = audiojax.train(config_of(*overrides, "retrieval.mode=oracle", words="debug,joint"), tmp_path / "work", progress=False)
+    assert load_export(final).params.keys() == {"unet", "vae", "clap", "audiomae", "t5"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("retrieval.datastore=nothing", "split 'nothing'"),
+        ("retrieval.count=50", "the datastore 'train' holds"),
+        ("model.vae_preset=tiny", "init.vae: .* does not fit the model"),
+        ("init.vae=", "'init.vae' is empty"),
+    ],
+)
+def test_mistakes_are_named(overrides, tmp_path, change, words):
+    with pytest.raises(UsageError, match=words):
+        audiojax.train(config_of(*overrides, change), tmp_path / "work", progress=False)
+    assert not (tmp_path / "work" / "checkpoints").exists()

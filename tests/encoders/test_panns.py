@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from audiojax.encoders.panns import PRESETS, Panns, PannsConfig, ResidualBlock
+from audiojax.encoders.panns import PRESETS, Panns, PannsConfig, ResidualBlock, largest_frame
 from tests.encoders.filling import filled_variables, mel_batch, relative_error
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "towers.npz"
@@ -236,3 +236,9 @@ def test_wrong_inputs_are_named():
 
 def shapes_of(module, frames, mels):
     return jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, frames, mels)), train=False))
+
+
+def test_the_gradient_of_the_largest_frame_goes_to_the_first_that_has_it():
+    frames = jnp.array([[[1.0, 3.0], [2.0, 3.0], [2.0, -1.0]]])
+    np.testing.assert_array_equal(largest_frame(frames), [[2.0, 3.0]])
+    np.testing.assert_array_equal(jax.grad(lambda x: largest_frame(x).sum())(frames), [[[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]]])

@@ -128,11 +128,12 @@ def test_accumulated_steps_are_counted_as_one():
 
 
 @pytest.mark.slow
-def test_pmap_gives_what_one_device_does():
+@pytest.mark.parametrize(("parallel", "sizes"), [("pmap", (-1, 1, 1)), ("mesh", (2, 2, 2)), ("mesh", (1, 8, 1))])
+def test_layouts_agree(parallel, sizes):
     """The weight and the norms of the discriminator are those of the global batch."""
     task, batches = autoencoder.task_of(autoencoder_settings()), [clips(8)]
     expected, history = trained(task, start(), batches, groups=SGD)
-    got, other = trained(task, start(), batches, groups=SGD, layout=make_layout("pmap"))
+    got, other = trained(task, start(), batches, groups=SGD, layout=make_layout(parallel, sizes))
     moved = [jax.tree.map(lambda a, b: a - b, state.params, start()["params"]) for state in (got, expected)]
     assert_trees_close(*moved, 1e-3)
     assert {name: float(value) for name, value in other[0].items()} == pytest.approx(

@@ -79,10 +79,11 @@ def test_plain_kernels_are_those_of_the_start_and_have_the_generators_shapes():
 
 
 @pytest.mark.slow
-def test_pmap_gives_what_one_device_does():
+@pytest.mark.parametrize(("parallel", "sizes"), [("pmap", (-1, 1, 1)), ("mesh", (2, 2, 2)), ("mesh", (1, 8, 1))])
+def test_layouts_agree(parallel, sizes):
     task, batches = vocoder.task_of(vocoder_settings()), [clips(8)]
     expected, history = trained(task, start(), batches, groups=SGD)
-    got, other = trained(task, start(), batches, groups=SGD, layout=make_layout("pmap"))
+    got, other = trained(task, start(), batches, groups=SGD, layout=make_layout(parallel, sizes))
     moved = [jax.tree.map(lambda a, b: a - b, state.params, start()["params"]) for state in (got, expected)]
     assert_trees_close(*moved, 1e-2)
     assert_trees_close(got.model_state, expected.model_state)
