@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from jax.sharding import PartitionSpec
 from jaxtyping import Float
 
 from audiojax.audio.spectral import PRESETS as MELS
@@ -35,12 +34,6 @@ from audiojax.schedule import Schedule, make_schedule
 from audiojax.typing import Array, Batch, Key, Params
 
 PHASES = ("contrastive", "hybrid")
-RULES = (  # widths split over tensor and fsdp; whatever is not named here falls back to the largest divisible dimension over fsdp
-    (r"attention/(query|key|value)/kernel$", PartitionSpec("fsdp", "tensor")),
-    (r"attention/out/kernel$", PartitionSpec("tensor", "fsdp")),
-    (r"(mlp|_head)/up/kernel$", PartitionSpec("fsdp", "tensor")),
-    (r"(mlp|_head)/down/kernel$", PartitionSpec("tensor", "fsdp")),
-)
 
 
 @dataclass(frozen=True)
@@ -134,7 +127,7 @@ def task_of(settings: Settings, phase: str) -> Task:
         loss=partial(loss, settings, phase),
         predict=partial(predict, settings),
         metrics=partial(metrics, settings),
-        partition_rules=RULES,
+        partition_rules=(),
         select="t2a/R_sum",
     )
 
