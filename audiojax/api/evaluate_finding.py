@@ -159,7 +159,7 @@ def top_lists(source: Any, found: Retrieval) -> TopLists:
         order = np.argsort(-fused[query], kind="stable")[:LISTED]
         hits = [Hit(_sound(source[int(i)]), float(fused[query, i]), bool(i == clip)) for i in order]
         truth = None if clip in order else _sound(source[int(clip)])
-        lists.append(TopList(source[int(clip)]["captions"][0], hits, int(ranks[query]) + 1, truth))
+        lists.append(TopList(f"“{source[int(clip)]['captions'][0]}”", hits, int(ranks[query]) + 1, truth))
     return TopLists("What it finds", lists, note="Captions of the split, spread evenly over its clips; not picked by hand.")
 
 

@@ -108,7 +108,13 @@ class Hit:
 
 @dataclass(frozen=True, eq=False)
 class TopList:
-    """A query and its best hits. `true_rank` counts from 1 (None = not known); `truth` is drawn apart when it is not among the hits."""
+    """A query and its best hits.
+
+    Attributes:
+      query: as it is shown, a description in quotes.
+      true_rank: counts from 1; None = not known.
+      truth: is drawn apart when it is not among the hits.
+    """
 
     query: str
     hits: Sequence[Hit]

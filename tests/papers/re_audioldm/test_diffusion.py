@@ -1,5 +1,6 @@
 """The phase "diffusion" (note, checks 4 to 6, 10, 13, 14): conditions and their absence, the loss, layouts, warm start, bad config."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
@@ -24,6 +25,7 @@ from audiojax.trainer.state import create_state
 from audiojax.trainer.step import make_train_step
 from tests.encoders.filling import fill
 from tests.papers.re_audioldm.latent_small import CLIPS, HEARD, LATENTS, READ, VOCAB, batch_of, plain, shrink, variables_of
+from tests.trainer.processes import finish, start
 
 FORMS = ["debug,diffusion", "debug,plain", "debug,audio", "debug,text", "debug,joint"]
 
@@ -214,6 +216,16 @@ def test_a_step_is_the_same_on_every_layout(parallel, sizes):
     assert other == pytest.approx(loss, rel=1e-5)
     for path, leaf in flat_paths(params).items():
         np.testing.assert_allclose(leaf, flat_paths(alone)[path], rtol=1e-3, atol=2e-5, err_msg=path)
+
+
+@pytest.mark.slow
+def test_eight_clips_are_learned_by_heart():
+    """Checks 13 and 14: the loss, the samples drawn from noise, and their change with the sounds that were retrieved."""
+    (text,) = finish(start("", program="tests.papers.re_audioldm.overfit"), timeout=900)
+    found = json.loads(text.splitlines()[-1])
+    assert found["loss"] < 0.05
+    assert found["correlation"] > 0.8
+    assert found["change"] > 1e-3
 
 
 @pytest.mark.slow
