@@ -24,6 +24,8 @@ from audiojax.pretrained.publish import publish_tower
 from audiojax.text.tokenizer import CLS, SEP, Tokenizer
 from audiojax.towers.llama import LlamaTower
 from audiojax.trainer.export import load_export
+from audiojax.trainer.interrupt import RunInterrupted
+from audiojax.trainer.loop import Signals
 from tests.encoders.filling import filled_variables, token_batch
 from tests.papers.diffusion_link.small import config_of, save_clap, shrink
 
@@ -129,6 +131,31 @@ def test_a_llama_in_its_folder_is_named_and_not_stored(run, overrides, sounds, t
     (other / "model.safetensors").unlink()
     with pytest.raises((UsageError, AudiojaxError), match="llama"):
         audiojax.load(tmp_path / "out")
+
+
+def test_a_stopped_run_restores_its_adapters_and_reads_the_llama_from_its_folder(run, overrides, tmp_path, monkeypatch):
+    """It ends where an unbroken one does, to the bit; another LLaMA in the folder by then is found out."""
+    folder = tmp_path / "llama"
+    shutil.copytree(overrides[-1].removeprefix("init.llama="), folder)
+    often = ("train.save_every=1", "model.llama_stored=folder", f"init.llama={folder}")
+    config, asked = config_of(*overrides, *often, words="debug,decoder"), []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Signals, "agreed", lambda self, ask: 15 * (asked.append(ask) or len(asked) == 3)
+        )  # SIGTERM in the decoder's first step
+        with pytest.raises(RunInterrupted):
+            audiojax.train(config, tmp_path / "work", progress=False)
+    saved = tmp_path / "work" / "checkpoints" / "decoder"
+    assert sum(path.stat().st_size for path in saved.rglob("*") if path.is_file()) > 0
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-4] + bytes([weights[-4] ^ 1]) + weights[-3:])
+    with pytest.raises(UsageError, match="the frozen parameters differ from those of the saved run"):
+        audiojax.train(config, tmp_path / "work", progress=False)
+    (folder / "model.safetensors").write_bytes(weights)
+    ours, theirs = load_export(audiojax.train(config, tmp_path / "work", progress=False)).params, load_export(run / "final").params
+    assert "llama" not in ours
+    for path, leaf in flat_paths(theirs).items():
+        np.testing.assert_array_equal(flat_paths(ours)[path], leaf, err_msg=path)
 
 
 def test_several_decoders_stand_on_one_link(overrides, tmp_path):

@@ -79,6 +79,13 @@ def test_a_folder_in_two_shards(tmp_path):
     np.testing.assert_allclose(tower(*INPUTS), Llama(CONFIG).apply(variables, *INPUTS, train=False), rtol=1e-3, atol=1e-5)
 
 
+def test_a_missing_shard_is_named(tmp_path):
+    folder = write_shards(tmp_path / "model", state_of(CONFIG)[1])
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"model-00002-of-00002\.safetensors: cannot be read \(No such file"):
+        load_tower(folder)
+
+
 def test_tensors_go_straight_to_their_shards(tmp_path):
     variables, state = state_of(CONFIG)
     layout = make_layout("mesh", (2, 2, 2))
