@@ -89,25 +89,31 @@ def compare_counts(
 
 
 def compare_gaps(
-    names: Sequence[str], domains: Sequence[str], gaps: Mapping[tuple[str, str], Sequence[Mapping[str, np.ndarray]]]
+    names: Sequence[str],
+    domains: Sequence[str],
+    gaps: Mapping[tuple[str, str], Sequence[Mapping[str, np.ndarray]]],
+    titles: Mapping[str, str] | None = GAPS,
+    title: str = "Sounds and texts",
 ) -> tuple[list[Table], list[dict[str, Any]]]:
-    """A table per domain: every measure of the gap for each setting, and its difference from the first setting.
+    """A table per domain: every measure for each setting, and its difference from the first setting.
 
     Args:
       gaps: (setting, domain) -> per seed, what `Evaluation.gaps` holds. A measure of a whole split has no interval.
+      titles: measure -> what it is called; None = all that the first setting has, by their own names.
+      title: of the tables.
     """
     tables, rows = [], []
     for domain in domains:
-        lines = []
-        for measure, name in itertools.product(GAPS, names):
+        lines, shown_as = [], titles or {measure: measure for measure in gaps[names[0], domain][0]}
+        for measure, name in itertools.product(shown_as, names):
             if any(measure not in one for setting in (name, names[0]) for one in gaps[setting, domain]):
                 continue
             found, first = (np.stack([one[measure] for one in gaps[setting, domain]]) for setting in (name, names[0]))
             shown, numbers = _gap_cells(found, None if name == names[0] else first)
-            lines.append((GAPS[measure], name, *shown))
+            lines.append((shown_as[measure], name, *shown))
             rows.append({"domain": domain, "setting": name, "measure": measure} | numbers)
         columns = ("measure", "setting", "value", f"minus {names[0]}" if len(names) > 1 else "")
-        tables.append(Table(f"Sounds and texts, tested on {domain}", columns, lines))
+        tables.append(Table(f"{title}, tested on {domain}", columns, lines))
     return tables, rows
 
 

@@ -10,12 +10,17 @@ from audiojax.api.captioning import Captioner
 from audiojax.api.evaluate_bridging import evaluate_bridge
 from audiojax.api.evaluate_describing import evaluate_captioner
 from audiojax.api.evaluate_finding import evaluate_finder
+from audiojax.api.evaluate_making import SoundTest, evaluate_maker
 from audiojax.api.evaluation import Evaluation, open_tested
 from audiojax.api.loading import load
+from audiojax.api.making import Maker
+from audiojax.api.opening import final_folder
 from audiojax.api.runs import RunFinder
+from audiojax.api.start import is_run
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.trainer.distributed import require_one_process
+from audiojax.trainer.export import load_export
 
 
 def evaluate(
@@ -30,6 +35,7 @@ def evaluate(
     batch_size: int | None = None,
     models: Sequence[CaptionModel] = (),
     options: Mapping[str, Any] | None = None,
+    sounds: SoundTest | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Evaluates the finished model of a run and writes `<workdir>/evaluation/<split>[-domain]/report.html` and `scores.json`.
@@ -45,6 +51,7 @@ def evaluate(
       batch_size: clips described at a time.
       models: measures of captions that need a model, opened; see `audiojax.api.caption_models`.
       options: how a system that describes writes, see `Captioner.defaults`.
+      sounds: how a system that makes sounds is measured; such a system needs it, and others do not take it.
 
     Raises:
       UsageError: no finished model, no such split, domain or option, or one of several processes.
@@ -52,6 +59,10 @@ def evaluate(
     require_one_process("evaluate")
     model = load(workdir)
     where = {"domain": domain, "data_dir": data_dir, "out": out, "progress": progress}
+    if isinstance(model, Maker):
+        return _evaluate_maker(model, workdir, split, where, sounds, probes=probes, progress=progress)
+    if sounds is not None:
+        raise UsageError("--backbone, --clips: are for systems that make sounds, and this one does not")
     if isinstance(model, Captioner):
         if probes:
             raise UsageError("--probes is for systems that find, and this one describes")
@@ -70,5 +81,22 @@ def evaluate(
     if isinstance(model, RunFinder):
         return evaluate_finder(model, open_tested(workdir, model.config["data"], split, **where), probes=probes, progress=progress)
     raise UsageError(
-        f"{shown(workdir)}: is no run of a system that finds, describes or bridges, which this measures; `audiojax towers` measures towers"
+        f"{shown(workdir)}: is no run of a system that finds, describes, bridges or makes sounds, which this measures; `audiojax towers`"
+        " measures towers"
     )
+
+
+def _evaluate_maker(
+    maker: Maker, workdir: Any, split: str, where: Mapping[str, Any], sounds: SoundTest | None, *, probes: bool, progress: bool
+) -> Evaluation:
+    if not is_run(workdir):
+        raise UsageError(f"{shown(workdir)}: names no data to be measured on; `audiojax generate` and `audiojax score-audio` measure it")
+    if sounds is None:
+        raise UsageError(
+            "--backbone is missing: the CNN14 weights, or the run of a tagger, by which made sounds are compared with real ones"
+        )
+    if probes:
+        raise UsageError("--probes is for systems that find, and this one makes sounds")
+    exported = load_export(final_folder(workdir))
+    tested = open_tested(workdir, exported.config.data.to_dict(), split, chosen=sounds.chosen, **where)
+    return evaluate_maker(maker, exported, tested, sounds, progress=progress)

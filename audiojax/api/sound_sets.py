@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -73,12 +74,17 @@ def folder_set(folder: str | os.PathLike) -> SoundSet:
         if own in paths:
             raise UsageError(f"{shown(path)} and {shown(paths[own])}: two files with the id '{own}'; leave one of them")
         paths[own] = path
+    return replace(file_set(shown(root), paths), unread=unread)
+
+
+def file_set(name: str, paths: Mapping[str, Path]) -> SoundSet:
+    """Sound files by their ids."""
 
     def read(ids: Sequence[str]) -> Iterator[Heard]:
         for _, clip in decode_files(paths[own] for own in ids):
             yield clip if isinstance(clip, BadAudio) else (clip.samples, clip.sample_rate)
 
-    return SoundSet(shown(root), sorted(paths), read, unread=unread)
+    return SoundSet(name, sorted(paths), read)
 
 
 def split_set(name: str) -> SoundSet:
@@ -108,6 +114,32 @@ def record_set(name: str, source: SceneSource) -> SoundSet:
             yield to_float(record["audio"]), record["sample_rate"]
 
     return SoundSet(name, sorted(places), read, captions=captions, labels=labels)
+
+
+def clip_set(name: str, source: Any, places: Sequence[int]) -> SoundSet:
+    """Some records of a data set, with their first captions, and with their classes where all have the truth of SoundWorld.
+
+    Raises:
+      UsageError: a clip without a caption, or two with one id.
+    """
+    where, captions, labels = {}, {}, {}
+    for place in places:
+        record = source[place]
+        own = record["id"]
+        if own in where:
+            raise UsageError(f"{name}: two clips have the id '{own}'")
+        if not len(record["captions"]):
+            raise UsageError(f"{name}: clip '{own}' has no caption, which is what a sound is made from")
+        where[own], captions[own] = place, record["captions"][0]
+        if record.get("scene"):
+            labels[own] = class_activity(record).max(axis=0)
+
+    def read(ids: Sequence[str]) -> Iterator[Heard]:
+        for own in ids:
+            record = source[where[own]]
+            yield to_float(record["audio"]), record["sample_rate"]
+
+    return SoundSet(name, sorted(where), read, captions=captions, labels=labels if len(labels) == len(where) else {})
 
 
 def with_captions(sounds: SoundSet, table: str | os.PathLike) -> SoundSet:

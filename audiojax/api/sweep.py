@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from audiojax.api.evaluate import evaluate
 from audiojax.api.evaluate_bridging import load_gaps
 from audiojax.api.evaluate_describing import load_counts
 from audiojax.api.evaluate_finding import load_ranks
+from audiojax.api.evaluate_making import SoundTest
 from audiojax.api.evaluation import Evaluation, place
 from audiojax.api.loading import opener_of
 from audiojax.api.train import train
@@ -49,6 +51,9 @@ FINDING = Kind(attrgetter("ranks"), load_ranks, compare_ranks, "Values are means
 DESCRIBING = Kind(
     attrgetter("counts"), load_counts, compare_counts, "Values are over {seeds} seed(s) and all clips, in per cent but for CIDEr-D"
 )
+MAKING = Kind(
+    attrgetter("gaps"), load_gaps, partial(compare_gaps, titles=None, title="Sounds made"), "Values are over {seeds} seed(s) and all clips"
+)
 BRIDGING = Kind(attrgetter("gaps"), load_gaps, compare_gaps, "Values are over {seeds} seed(s) and all clips")
 
 
@@ -71,6 +76,7 @@ def sweep(
     domains: Sequence[str] = (),
     split: str = "test",
     probes: bool = False,
+    sounds: SoundTest | None = None,
     progress: bool = True,
 ) -> Sweep:
     """Trains and evaluates every setting with every seed, and compares them on the same queries.
@@ -84,6 +90,7 @@ def sweep(
       overrides: "key=value" changes of all runs.
       domains: SoundWorld domains to test in; () = those that are trained on. Other data are tested on their own split.
       probes: also ask for SoundWorld's minimal pairs; of systems that find.
+      sounds: how systems that make sounds are measured.
 
     Raises:
       UsageError: an unknown key, a value of the wrong type, no seed, settings that would be tested on different clips.
@@ -101,6 +108,9 @@ def sweep(
     kind = kind_of(configs[0])
     if probes and kind is not FINDING:
         raise UsageError("--probes is for systems that find, and these do not")
+    if (sounds is None) is (kind is MAKING):
+        raise UsageError("--backbone: systems that make sounds need it, a CNN14 by which sounds are compared, and others do not take it")
+    chosen = {} if sounds is None else sounds.chosen
     domains = list(domains) or list(dict.fromkeys(data_name(to_dict(loaded.data)) for loaded in configs))
     measured: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for number, ((setting, seed), loaded) in enumerate(zip(plans, configs, strict=True), 1):
@@ -111,9 +121,9 @@ def sweep(
         trained_on = data_name(to_dict(loaded.data))
         for domain in domains:
             other = domain if domain != trained_on else None
-            found = kind.load(folder / "evaluation" / place(split, other))
+            found = kind.load(folder / "evaluation" / place(split, other, chosen))
             if found is None or probes and not any(name.startswith(PROBED) for name in found):
-                found = kind.pick(evaluate(folder, split, domain=other, probes=probes, progress=progress))
+                found = kind.pick(evaluate(folder, split, domain=other, probes=probes, sounds=sounds, progress=progress))
             measured.setdefault((name, domain), []).append(found)
         release_memory()
     names = [setting_name(setting) for setting in settings]
@@ -126,6 +136,8 @@ def sweep(
 def kind_of(config: ConfigDict) -> Kind:
     """What is compared of runs of a config."""
     opener = opener_of(config) or object
+    if config.paper == "re_audioldm" and config.phases[-1] == "diffusion":
+        return MAKING
     return DESCRIBING if issubclass(opener, Captioner) else BRIDGING if issubclass(opener, Bridge) else FINDING
 
 

@@ -165,9 +165,11 @@ CAPTIONER_OPTIONS = ("steps", "guidance", "sampler", "beams", "top_p", "temperat
 def add_captioner_options(parser: argparse.ArgumentParser) -> None:
     """How a captioner writes; each model takes some of these and refuses the others."""
     own = "(default: the model's own)"
-    parser.add_argument("--steps", type=whole_number(1), metavar="N", help=f"denoising steps of a diffusion captioner {own}")
+    parser.add_argument(
+        "--steps", type=whole_number(1), metavar="N", help=f"denoising steps of a system that writes or makes sounds by diffusion {own}"
+    )
     parser.add_argument("--guidance", type=number(0), metavar="W", help=f"weight of classifier-free guidance, 0 for none {own}")
-    parser.add_argument("--sampler", metavar="NAME", help=f"of a diffusion captioner: renoise, ddim, ... {own}")
+    parser.add_argument("--sampler", metavar="NAME", help=f"of such a system: renoise, ddim, dpm++, ... {own}")
     parser.add_argument("--beams", type=whole_number(1), metavar="N", help=f"width of the beam of an autoregressive captioner {own}")
     parser.add_argument("--top-p", type=number(0, 1), metavar="P", help=f"share that an autoregressive captioner draws from {own}")
     parser.add_argument("--temperature", type=number(0), metavar="T", help=f"at which it draws, 0 for no drawing {own}")
@@ -177,6 +179,35 @@ def captioner_options(args: argparse.Namespace) -> dict[str, Any]:
     """Those options that are given."""
     given = {name: getattr(args, name) for name in CAPTIONER_OPTIONS}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def add_sound_test(parser: argparse.ArgumentParser) -> None:
+    """How a system that makes sounds is measured, besides --clap, --steps, --guidance and --sampler."""
+    group = parser.add_argument_group("a system that makes sounds")
+    group.add_argument(
+        "--backbone", metavar="NAME", help="CNN14 by which made sounds are compared with real ones: weights, or a tagger's run"
+    )
+    group.add_argument("--clips", type=whole_number(2), metavar="N", help="at most so many of the split, spread evenly (default: all)")
+
+
+def sound_test(args: argparse.Namespace) -> Any:
+    """The test of sounds that is asked for, None without --backbone.
+
+    Raises:
+      UsageError: an option of that test without --backbone, or one beside it that is for systems that describe.
+    """
+    if args.backbone is None:
+        if args.clips is not None:
+            raise UsageError("--clips belongs to --backbone, which systems that make sounds are measured by")
+        return None
+    from audiojax.api.evaluate_making import SoundTest
+
+    foreign = ("beams", "top_p", "temperature", "bertscore", "fense", "judge")
+    if given := [name for name in foreign if getattr(args, name, None) is not None]:
+        raise UsageError(f"--{given[0].replace('_', '-')} is for systems that describe, and --backbone for those that make sounds")
+    options = {name: getattr(args, name) for name in ("steps", "guidance", "sampler") if getattr(args, name) is not None}
+    options |= {"candidates": args.candidates} if getattr(args, "candidates", 1) > 1 else {}
+    return SoundTest(args.backbone, args.clap, args.clips, options, getattr(args, "batch_size", None))
 
 
 MAKER_OPTIONS = ("heads", "dtype", "tokenizer", "ranker")

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from audiojax.cli.parsing import file_named, whole_numbers
+from audiojax.cli.parsing import add_sound_test, file_named, number, sound_test, whole_number, whole_numbers
 from audiojax.errors import UsageError
 from audiojax.files import shown
 
@@ -13,6 +13,8 @@ audiojax sweep --config diffatr/soundworld:base --grid loss.generation_weight=0.
   --domains studio field --workdir runs/claims
 audiojax sweep --config coattention/soundworld:base --grid argument=dual,single,stack,iterate --seeds 0,1,2 --probes \\
   --workdir runs/cascades
+audiojax sweep --config re_audioldm/soundworld --grid argument=diffusion,plain --backbone runs/towers/tagger --clips 100 --steps 50 \\
+  --workdir runs/retrieval
 """
 
 
@@ -34,6 +36,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--domains", nargs="+", default=(), choices=("studio", "field"), help="SoundWorld domains to test in (default: that of training)"
     )
     parser.add_argument("--probes", action="store_true", help="also ask for SoundWorld's minimal pairs: order, count, binding")
+    add_sound_test(parser)
+    for name, kind, letter, said in (
+        ("--steps", whole_number(1), "N", "denoising steps of a sound"),
+        ("--guidance", number(0), "W", "weight of guidance"),
+        ("--sampler", str, "NAME", "ddim, dpm++ or ddpm"),
+        ("--clap", str, "NAME", "model of the CLAP score"),
+    ):
+        parser.add_argument(name, type=kind, metavar=letter, help=f"{said}, of systems that make sounds")
     parser.add_argument("--json", type=file_named(".json"), metavar="FILE", help="also write the table as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -54,6 +64,7 @@ def run(args: Namespace) -> None:
         domains=args.domains,
         split=args.split,
         probes=args.probes,
+        sounds=sound_test(args),
         progress=not args.quiet,
     )
     for section in found.sections:

@@ -8,6 +8,8 @@ import pytest
 
 import audiojax
 from audiojax.api.data import open_split
+from audiojax.api.evaluate_making import SoundTest
+from audiojax.cli import main
 from audiojax.config import to_dict
 from audiojax.data.pipeline import captions_of
 from audiojax.errors import UsageError
@@ -15,6 +17,7 @@ from audiojax.partition import flat_paths
 from audiojax.trainer.export import load_export
 from audiojax.trainer.interrupt import RunInterrupted
 from audiojax.trainer.loop import Signals
+from tests.api.sound_folders import tagger_folder
 from tests.papers.re_audioldm.latent_small import HEARD, PAIRS, READ, config_of, save_towers, shrink
 
 WORLD = ("data.source=memory", "data.size=0.005", "train.eval_batch_size=8", "data.statistics_examples=16", "diffusion.batch_size=8")
@@ -79,6 +82,32 @@ def test_a_run_makes_sounds_from_what_it_retrieves(run):
     assert more.shape[1] == 5 * HEARD[0]
     with pytest.raises(UsageError, match="1000 pairs for a prompt"):
         retrieval.with_count(1_000)
+
+
+def test_made_sounds_are_measured_beside_the_round_trip(run, tmp_path, capsys):
+    tagger_folder(tmp_path / "tagger")
+    command = ["evaluate", "--workdir", str(run), "--clips", "3", "--steps", "2", "--quiet"]
+    assert main(command) == 2
+    assert "--clips belongs to --backbone" in capsys.readouterr().err
+    command += ["--backbone", str(tmp_path / "tagger")]
+    assert main([*command, "--beams", "2"]) == 2
+    assert "--beams is for systems that describe" in capsys.readouterr().err
+    assert main(command) == 0
+    folder = run / "evaluation" / "test-steps=2-clips=3"
+    facts = json.loads((folder / "scores.json").read_text())
+    sounds = sorted((folder / "sounds").glob("*.wav"))
+    assert len(sounds) == facts["card"]["clips"] == 3
+    assert {"Frechet distance", "KID", "KL (softmax)", "silent sounds", "round trip/KL (softmax)"} <= facts["scores"].keys()
+    assert all(np.isfinite(value) for value in facts["scores"].values())
+    assert facts["card"]["sounds"] == "ddim, 2 steps, guidance 3.5, 1 candidates"
+    assert "round trip" in (folder / "report.html").read_text(encoding="utf-8")
+    made = [path.stat().st_mtime_ns for path in sounds]
+    again = audiojax.evaluate(run, sounds=SoundTest(str(tmp_path / "tagger"), clips=3, options={"steps": 2}), progress=False)
+    assert [path.stat().st_mtime_ns for path in sounds] == made  # they stay
+    assert again.scores == facts["scores"]
+    assert again.gaps["kl_softmax"].shape == (3,)
+    with pytest.raises(UsageError, match="--backbone is missing"):
+        audiojax.evaluate(run, progress=False)
 
 
 def test_a_stopped_run_ends_where_an_unbroken_one_does(run, overrides, tmp_path, monkeypatch):

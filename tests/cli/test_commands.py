@@ -224,7 +224,7 @@ def test_sweep_hands_over_the_grid_and_prints_the_tables(audiojax, calls, tmp_pa
     assert code == 0
     (((config, grid, seeds, workdir), options),) = swept
     assert (config, grid, seeds, workdir) == ("c", [("a.b", ("1", "2")), ("c", ("x",))], (0, 1), "w")
-    assert options == {"overrides": ["seed=1"], "domains": (), "split": "test", "probes": False, "progress": True}
+    assert options == {"overrides": ["seed=1"], "domains": (), "split": "test", "probes": False, "sounds": None, "progress": True}
     for shown in ("Compared", "31.0", "over clips", "r.html"):
         assert shown in out
     assert json.loads((tmp_path / "t.json").read_text()) == [{"setting": "a"}]

@@ -115,5 +115,4 @@ def _drawn_mean(kernel: np.ndarray, times: np.ndarray) -> Float[np.ndarray, " dr
     """Mean of the kernel over pairs of different rows, each counted as often as it is drawn; NaN where only one row is drawn."""
     total = np.einsum("kn,kn->k", times, times @ kernel) - np.square(times) @ np.diag(kernel)
     pairs = np.square(times.sum(axis=1)) - np.square(times).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return total / pairs
+    return np.where(pairs > 0, total / np.maximum(pairs, 1), np.nan)
