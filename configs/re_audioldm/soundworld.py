@@ -1,4 +1,4 @@
-"""Re-AudioLDM on SoundWorld, small enough for two CPU cores. Each phase is a run of its own.
+r"""Re-AudioLDM on SoundWorld, small enough for two CPU cores. Each phase is a run of its own.
 
 Papers: arXiv 2309.08051; 2301.12503 (AudioLDM); 2112.10752 and 2012.09841 (autoencoder); 2010.05646 (HiFi-GAN).
 autoencoder: log-mels become latents of an eighth of the size each way. vocoder: log-mels become waveforms; Griffin-Lim does without.
@@ -8,7 +8,8 @@ diffusion: a U-Net of 2,062,528 parameters and 0.23 GFLOP a call takes noise off
   audiojax train --config configs/re_audioldm/soundworld.py:base,vocoder --workdir runs/base/vocoder
   audiojax train --config configs/re_audioldm/soundworld.py:base,diffusion --workdir runs/base/re_audioldm --config.init.vae=runs/base/vae
   audiojax train --config configs/re_audioldm/soundworld.py:mini,plain --workdir runs/plain                # AudioLDM: nothing is retrieved
-  audiojax sweep --config configs/re_audioldm/soundworld.py:mini,diffusion --grid retrieval.count=3,1,5,10 --workdir runs/pairs
+  audiojax sweep --config configs/re_audioldm/soundworld.py:mini,diffusion --grid retrieval.count=3,1,5,10 --workdir runs/pairs \
+    --backbone runs/towers/tagger --sampler dpm++ --steps 20
 """
 
 from ml_collections import ConfigDict
