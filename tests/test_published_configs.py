@@ -12,12 +12,12 @@ from audiojax.config import config_from_json, config_to_json, installed_configs,
 from audiojax.encoders import bert
 from audiojax.models import llama
 from audiojax.papers import PAPERS
-from audiojax.partition import flat_paths, split_params
+from audiojax.partition import flat_paths
 from audiojax.trainer.layout import make_layout, put_batch, shardings_of, wrap_step
 from audiojax.trainer.optim import make_optimizer
-from audiojax.trainer.settings import make_phase
 from audiojax.trainer.state import create_state
 from audiojax.trainer.step import make_train_step
+from tests.published import lowered_step, phase_of, task_of
 
 TRUNKS = {"cnn14": 75_477_440, "resnet38": 68_507_072}
 ROBERTA_BASE = 124_645_632 - 768 * 769  # without the pooler
@@ -39,15 +39,6 @@ DEAR = {"coattention/clotho", "dac/clotho", "diffatr/clotho"}  # the networks of
 DEAR |= {"diffusion_link/audiocaps:decoder", "re_audioldm/audiocaps:diffusion", "re_audioldm/audiocaps:diffusion,large"}
 
 
-def task_of(config, phase, vocab_size=30_522):
-    return PAPERS[config["paper"]].make_task(config, phase, vocab_size=vocab_size)
-
-
-def phase_of(config, name):
-    common = {key: value for key, value in config["train"].items() if key != "eval_batch_size"}
-    return make_phase(name, {"seed": config["seed"], "parallel": config["parallel"], "mesh": config["mesh"]}, common, config[name])
-
-
 def shapes(rows, samples, tokens):
     return {
         "waveform": jax.ShapeDtypeStruct((rows, samples), jnp.float32),
@@ -55,6 +46,13 @@ def shapes(rows, samples, tokens):
         "text_mask": jax.ShapeDtypeStruct((rows, tokens), jnp.bool_),
         "clip_index": jax.ShapeDtypeStruct((rows,), jnp.int32),
     }
+
+
+def assert_steps(found):
+    """What comes out of a step goes into the next one."""
+    after, metrics = found.step.out_info
+    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, found.state.params)
+    assert metrics["loss"].shape == ()
 
 
 @cache
@@ -103,20 +101,9 @@ def test_published_sizes_of_co_attention(name, units):
 @pytest.mark.slow
 def test_a_step_of_published_co_attention_lowers_under_pmap():
     """Three windows of 10 s a clip, 32 clips over 8 devices: all 1,024 pairs."""
-    config = to_dict(load_config("coattention/clotho"))
-    task, phase = task_of(config, "pairs", 50_265), phase_of(config, "pairs")
-    rows = {"waveform": jax.ShapeDtypeStruct((8, 4, 3, 480_000), jnp.float32), "windows": jax.ShapeDtypeStruct((8, 4, 3), jnp.bool_)}
-    rows |= {"text_ids": jax.ShapeDtypeStruct((8, 4, 64), jnp.int32), "text_mask": jax.ShapeDtypeStruct((8, 4, 64), jnp.bool_)}
-    rows |= {"clip_index": jax.ShapeDtypeStruct((8, 4), jnp.int32)}
-    abstract = abstract_of("coattention/clotho", "pairs")
-    trainable, frozen = split_params(abstract["params"], phase.trainable)
-    assert set(frozen) == {"dual"}
-    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
-    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), trainable, abstract["model_state"], jax.random.key(0))
-    step = wrap_step(make_layout("pmap"), make_train_step(task, optimizer), None, None)
-    after, metrics = step.lower(state, frozen, rows).out_info
-    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
-    assert metrics["loss"].shape == ()
+    found = lowered_step(to_dict(load_config("coattention/clotho")), "pairs", "pmap", (-1, 1, 1), rows=32)
+    assert set(found.frozen) == {"dual"}
+    assert_steps(found)
 
 
 @pytest.mark.parametrize(("name", "width", "ends"), [("dac/audiocaps", 768, 3 * 768**2 + 2 * 768), ("dac/audiocaps:ladic", 1536, 0)])
@@ -147,22 +134,9 @@ def test_published_sizes_of_dac(name, width, ends):
 @pytest.mark.slow
 def test_a_step_of_published_dac_lowers(name, phase, parallel):
     """64 clips of 496 stored tokens over 8 devices; on the mesh over fsdp = 4 and tensor = 2."""
-    config, abstract = to_dict(load_config(name)), abstract_of(name, phase)
-    task, phase = task_of(config, phase), phase_of(config, phase)
-    lead = (8, 8) if parallel == "pmap" else (64,)
-    batch = {
-        "audio_values": jax.ShapeDtypeStruct((*lead, 496, 768), jnp.float16),
-        "audio_mask": jax.ShapeDtypeStruct((*lead, 496), jnp.bool_),
-    }
-    batch |= {"text_ids": jax.ShapeDtypeStruct((*lead, 32), jnp.int32), "text_mask": jax.ShapeDtypeStruct((*lead, 32), jnp.bool_)}
-    trainable, frozen = split_params(abstract["params"], phase.trainable)
-    assert set(frozen) == {"towers"}
-    optimizer, layout = make_optimizer(phase.groups, trainable, phase.steps), make_layout(parallel, (1, 4, 2))
-    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), trainable, abstract["model_state"], jax.random.key(0))
-    shardings = [shardings_of(layout, tree, abstract["params"], task.partition_rules) for tree in (state, frozen)]
-    after, metrics = wrap_step(layout, make_train_step(task, optimizer), *shardings).lower(state, frozen, batch).out_info
-    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
-    assert metrics["loss"].shape == ()
+    found = lowered_step(to_dict(load_config(name)), phase, parallel, (1, 4, 2), rows=64)
+    assert set(found.frozen) == {"towers"}
+    assert_steps(found)
 
 
 @pytest.mark.parametrize(("phase", "name", "count"), [("autoencoder", "vae", 55_376_873), ("vocoder", "vocoder", 55_264_897)])
@@ -177,34 +151,15 @@ def test_published_sizes_of_autoencoder_and_vocoder(phase, name, count):
 @pytest.mark.slow
 def test_a_step_of_the_published_autoencoder_and_vocoder_lowers(phase, parallel):
     """Whole clips of 10.24 s over 8 devices; on the mesh over fsdp = 4 and tensor = 2."""
-    config, abstract = to_dict(load_config(f"re_audioldm/audiocaps:{phase}")), abstract_of(f"re_audioldm/audiocaps:{phase}", phase)
-    task, phase, layout = task_of(config, phase), phase_of(config, phase), make_layout(parallel, (1, 4, 2))
-    lead = (8, phase.batch_size // 8) if parallel == "pmap" else (phase.batch_size,)
-    batch = {"waveform": jax.ShapeDtypeStruct((*lead, 163_840), jnp.float32)}
-    optimizer = make_optimizer(phase.groups, abstract["params"], phase.steps)
-    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), abstract["params"], abstract["model_state"], jax.random.key(0))
-    shardings = shardings_of(layout, state, abstract["params"], task.partition_rules)
-    after, metrics = wrap_step(layout, make_train_step(task, optimizer), shardings, {}).lower(state, {}, batch).out_info
-    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
-    assert metrics["loss"].shape == ()
+    assert_steps(lowered_step(to_dict(load_config(f"re_audioldm/audiocaps:{phase}")), phase, parallel, (1, 4, 2)))
 
 
 @pytest.mark.parametrize("parallel", ["pmap", pytest.param("mesh", marks=pytest.mark.slow)])
 def test_a_step_of_the_published_bridge_lowers(parallel):
     """256 stored pairs over 8 devices; on the mesh over fsdp = 4 and tensor = 2."""
-    config = to_dict(load_config("diffusion_link/audiocaps"))
-    task, phase, layout = task_of(config, "link", 50_265), phase_of(config, "link"), make_layout(parallel, (1, 4, 2))
-    lead = (8, 32) if parallel == "pmap" else (256,)
-    batch = {f"{side}_embedding": jax.ShapeDtypeStruct((*lead, 512), jnp.float32) for side in ("audio", "text")}
-    abstract = jax.eval_shape(task.init, jax.random.key(0), {})
-    trainable, frozen = split_params(abstract["params"], phase.trainable)
-    assert sum(leaf.size for leaf in jax.tree.leaves(trainable)) == 20_212_224
-    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
-    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), trainable, abstract["model_state"], jax.random.key(0))
-    shardings = [shardings_of(layout, tree, abstract["params"], task.partition_rules) for tree in (state, frozen)]
-    after, metrics = wrap_step(layout, make_train_step(task, optimizer), *shardings).lower(state, frozen, batch).out_info
-    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
-    assert metrics["loss"].shape == ()
+    found = lowered_step(to_dict(load_config("diffusion_link/audiocaps")), "link", parallel, (1, 4, 2), rows=256)
+    assert sum(leaf.size for leaf in jax.tree.leaves(found.state.params)) == 20_212_224
+    assert_steps(found)
 
 
 @pytest.mark.slow
@@ -212,23 +167,15 @@ def test_a_step_of_the_published_decoder_lowers(monkeypatch):
     """Two of the 32 layers, 32 captions over fsdp = 4 and tensor = 2: adapters and head in float32 beside a base in bfloat16."""
     monkeypatch.setitem(llama.PRESETS, "llama-2-7b", replace(llama.PRESETS["llama-2-7b"], layers=2))
     config = to_dict(load_config("diffusion_link/audiocaps:decoder"))
-    task, phase, layout = task_of(config, "decoder", 50_265), phase_of(config, "decoder"), make_layout("mesh", config["mesh"])
-    batch = {f"sentence_{name}": jax.ShapeDtypeStruct((32, 64), kind) for name, kind in (("ids", jnp.int32), ("mask", bool))}
-    batch |= {"sentence_scored": batch["sentence_mask"], "text_embedding": jax.ShapeDtypeStruct((32, 512), jnp.float32)}
-    abstract = jax.eval_shape(task.init, jax.random.key(0), {})
-    trainable, frozen = split_params(abstract["params"], phase.trainable)
+    found = lowered_step(config, "decoder", "mesh", config["mesh"], rows=32)
+    trainable = found.state.params
     count = {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in trainable.items()}
     assert count == {"adapter": 2 * 4_194_304 // 32, "head": 512 * 2_048 + 2_048 + 2_048 * 40_960 + 40_960}
     assert {leaf.dtype for leaf in jax.tree.leaves(trainable)} == {jnp.dtype("float32")}
-    assert {leaf.dtype for leaf in jax.tree.leaves(frozen["llama"])} == {jnp.dtype("bfloat16")}
-    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
-    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), trainable, abstract["model_state"], jax.random.key(0))
-    shardings = [shardings_of(layout, tree, abstract["params"], task.partition_rules) for tree in (state, frozen)]
-    kernels = {path: leaf for path, leaf in flat_paths(shardings[1]["llama"]).items() if path.endswith(("kernel", "embedding"))}
+    assert {leaf.dtype for leaf in jax.tree.leaves(found.frozen["llama"])} == {jnp.dtype("bfloat16")}
+    kernels = {path: leaf for path, leaf in flat_paths(found.shardings[1]["llama"]).items() if path.endswith(("kernel", "embedding"))}
     assert all(set(filter(None, where.spec)) == {"fsdp", "tensor"} for where in kernels.values())
-    after, metrics = wrap_step(layout, make_train_step(task, optimizer), *shardings).lower(state, frozen, batch).out_info
-    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
-    assert metrics["loss"].shape == ()
+    assert_steps(found)
 
 
 @pytest.mark.slow
@@ -247,25 +194,12 @@ def test_published_sizes_of_latent_diffusion(words, count):
 @pytest.mark.parametrize(("words", "parallel"), [("diffusion", "pmap"), ("diffusion", "mesh"), ("diffusion,large", "mesh")])
 def test_a_step_of_published_latent_diffusion_lowers(words, parallel):
     """16 clips of 10.24 s with three retrieved pairs over 8 devices; on the mesh over fsdp = 4 and tensor = 2."""
-    name = f"re_audioldm/audiocaps:{words}"
-    config, abstract = to_dict(load_config(name)), abstract_of(name, "diffusion")
-    task, phase, layout = task_of(config, "diffusion"), phase_of(config, "diffusion"), make_layout(parallel, (1, 4, 2))
-    lead = (8, 2) if parallel == "pmap" else (16,)
-    kinds = {"audio_moments": ((256, 16, 16), jnp.float16), "text_embedding": ((512,), jnp.float16), "retrieved_valid": ((3,), bool)}
-    kinds |= {"retrieved_audio": ((3, 32, 768), jnp.float32), "retrieved_text": ((3, 50, 1024), jnp.float32)}
-    kinds |= {"retrieved_text_mask": ((3, 50), bool), "clip_index": ((), jnp.int32)}
-    batch = {leaf: jax.ShapeDtypeStruct((*lead, *shape), kind) for leaf, (shape, kind) in kinds.items()}
-    trainable, frozen = split_params(abstract["params"], phase.trainable)
-    assert set(trainable) == {"unet"}
-    optimizer = make_optimizer(phase.groups, trainable, phase.steps)
-    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k, True), trainable, abstract["model_state"], jax.random.key(0))
-    shardings = [shardings_of(layout, tree, abstract["params"], task.partition_rules) for tree in (state, frozen)]
+    found = lowered_step(to_dict(load_config(f"re_audioldm/audiocaps:{words}")), "diffusion", parallel, (1, 4, 2), rows=16)
+    assert set(found.state.params) == {"unet"}
     if parallel == "mesh":
-        kernels = {path: leaf.spec for path, leaf in flat_paths(shardings[0].params).items() if path.endswith("query/kernel")}
+        kernels = {path: leaf.spec for path, leaf in flat_paths(found.shardings[0].params).items() if path.endswith("query/kernel")}
         assert all(set(filter(None, spec)) == {"fsdp", "tensor"} for spec in kernels.values())
-    after, metrics = wrap_step(layout, make_train_step(task, optimizer, ema_decay=0.9999), *shardings).lower(state, frozen, batch).out_info
-    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
-    assert metrics["loss"].shape == ()
+    assert_steps(found)
 
 
 @pytest.mark.slow
@@ -305,14 +239,4 @@ def test_a_step_at_published_widths_on_eight_devices(monkeypatch):
 @pytest.mark.slow
 def test_a_step_at_published_size_lowers_under_pmap():
     """Whole clips of 30 s, batch 24 over 8 devices; eight copies of the state would not fit a small machine, so it is not run."""
-    config = to_dict(load_config("diffatr/clotho:resnet38"))
-    task, phase = task_of(config, "hybrid"), phase_of(config, "hybrid")
-    batch = shapes(3, 960_000, 48)
-    abstract = jax.eval_shape(task.init, jax.random.key(0), batch)
-    optimizer = make_optimizer(phase.groups, abstract["params"], phase.steps)
-    state = jax.eval_shape(lambda p, m, k: create_state(p, m, optimizer, k), abstract["params"], abstract["model_state"], jax.random.key(0))
-    rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct((8, *x.shape), x.dtype), batch)
-    lowered = wrap_step(make_layout("pmap"), make_train_step(task, optimizer), None, None).lower(state, {}, rows)
-    after, metrics = lowered.out_info
-    assert jax.tree.map(lambda x: x.shape, after.params) == jax.tree.map(lambda x: x.shape, state.params)
-    assert metrics["loss"].shape == ()
+    assert_steps(lowered_step(to_dict(load_config("diffatr/clotho:resnet38")), "hybrid", "pmap", (-1, 1, 1), rows=24))
