@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -35,12 +36,12 @@ def fresh(groups, trainable=".*", ema=False, steps=10):
     return create_state(params, start["model_state"], optimizer, jax.random.key(3), ema), frozen, optimizer
 
 
-def run(layout, groups=SGD, steps=3, trainable=".*", size=16, **options):
+def run(layout, groups=SGD, steps=3, trainable=".*", size=16, task=toy.TASK, **options):
     state, frozen, optimizer = fresh(groups, trainable, ema=bool(options.get("ema_decay")))
     whole = merge_params(state.params, frozen)
-    shardings = shardings_of(layout, (state, frozen), whole, toy.RULES)
+    shardings = shardings_of(layout, (state, frozen), whole, task.partition_rules)
     state, frozen = place((state, frozen), shardings)
-    step = wrap_step(layout, make_train_step(toy.TASK, optimizer, **options), *shardings)
+    step = wrap_step(layout, make_train_step(task, optimizer, **options), *shardings)
     history = []
     for i in range(steps):
         state, metrics = step(state, frozen, put_batch(layout, toy.batch(size, start=size * i)))
@@ -82,12 +83,25 @@ def test_gradients_are_equal_on_every_layout(parallel, sizes):
             np.testing.assert_allclose(b[name], a[name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("parallel", ["pmap", "mesh"])
-def test_full_optimiser_with_accumulation_is_equal_too(parallel):
+@pytest.mark.parametrize(("parallel", "rules"), [("pmap", toy.RULES), ("mesh", toy.RULES), ("mesh", ())], ids=["pmap", "mesh", "rows"])
+def test_full_optimiser_with_accumulation_is_equal_too(parallel, rules):
     expected, _ = on_one_device(full=True)
-    got, _ = run(make_layout(parallel, (4, 2, 1)), **FULL)
+    got, _ = run(make_layout(parallel, (4, 2, 1)), task=replace(toy.TASK, partition_rules=rules), **FULL)
     assert_trees_close(got.params, expected.params, 1e-4)
     assert_trees_close(got.ema, expected.ema, 1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(8, 1, 1), (2, 2, 2), (1, 8, 1)])
+def test_without_rules_every_device_computes_its_rows(sizes):
+    """No operation is divided: parameters come together before the gradients, which are averaged over devices."""
+    task = replace(toy.TASK, partition_rules=())
+    expected, history = on_one_device()
+    got, other = run(make_layout("mesh", sizes), task=task)
+    assert_trees_close(got.params, expected.params)
+    assert_trees_close(got.model_state, expected.model_state)
+    for a, b in zip(history, other, strict=True):
+        for name in a:
+            np.testing.assert_allclose(b[name], a[name], rtol=1e-5, err_msg=name)
 
 
 def regression_step(groups, accumulate=1, ema_decay=0.0, ema_warmup=False):
