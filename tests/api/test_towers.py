@@ -89,7 +89,7 @@ def test_what_does_not_search_says_so(text_tower):
     folder, _ = text_tower
     with pytest.raises(UsageError, match="TextTower, which does not search; DiffATR, co-attention and CLAP do"):
         load_finder(folder / "bert")
-    with pytest.raises(UsageError, match="is no run of a system that finds, describes or bridges, which this measures"):
+    with pytest.raises(UsageError, match="is no run of a system that finds, describes, bridges or makes sounds, which this measures"):
         audiojax.evaluate(folder / "bert")
 
 
