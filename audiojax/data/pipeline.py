@@ -1,24 +1,26 @@
 """From records to batches with Grain: the global order of examples is a pure function of the step.
 
-Examples are shuffled and repeated first, then transformed with a generator that belongs to the place in that endless stream, then cut into
-global batches, of which each process takes its block of consecutive rows. So 1, 2 or 4 processes see the same global batches, row by row,
-and a run that stopped after step s goes on by asking for step s.
+Shuffled epochs of the examples follow each other in one endless stream. An example is transformed with a generator that belongs to its
+place there; batch s is the places from s * batch_size on, of which each process takes a block. So 1, 2 or 4 processes see the same global
+batches, row by row, and a run that stopped after step s goes on by asking for step s.
 """
 
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import grain
 import numpy as np
 from absl import flags
 
-from audiojax.data.transforms import ClipTransform, StatesTransform
+from audiojax.data.transforms import ClipTransform, StatesTransform, stack_examples
 from audiojax.errors import UsageError
 
 Example = Mapping[str, np.ndarray]
@@ -63,7 +65,7 @@ def train_batches(
     examples = example_source(source, mode, captions)
     return batches_of(
         examples,
-        partial(_transform, transform=transform, random=True),
+        partial(_transform, transform=transform),
         batch_size=batch_size,
         seed=seed,
         start_step=start_step,
@@ -72,6 +74,7 @@ def train_batches(
         threads=threads,
         workers=workers,
         collate=transform.collate,
+        draws=transform.draws or mode == "random",
         single_process=not transform.fixed_length,
     )
 
@@ -101,18 +104,15 @@ def eval_batches(
     if mode == "clips" and captions is None:
         captions = captions_of_each(source)
     examples = example_source(source, mode, captions)
+    example = partial(_eval_example, examples=examples, transform=transform)
     share = _share(batch_size, process_count)
-    padded = math.ceil(len(examples) / batch_size) * batch_size
-    rows = _EvalRows(examples, padded)
-    dataset = grain.MapDataset.source(rows).map(partial(_transform_eval, transform=transform))
-    dataset = _ProcessRows(dataset, batch_size, process_index, process_count, 0, padded // process_count)
-    dataset = dataset.batch(share, batch_fn=transform.collate)
-    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)))
+    batches = _Batches(example, transform.collate, batch_size, process_index * share, share, 0, math.ceil(len(examples) / batch_size))
+    return iter(grain.MapDataset.source(batches).to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)))
 
 
 def batches_of(
     examples: Any,
-    transform: Callable[[Any, np.random.Generator], Example],
+    transform: Callable[[Any, np.random.Generator | None], Example],
     *,
     batch_size: int,
     seed: int,
@@ -121,14 +121,16 @@ def batches_of(
     process_count: int = 1,
     threads: int = 4,
     workers: int = 0,
-    collate: Callable[[Sequence[Example]], Example] | None = None,
+    collate: Callable[[Sequence[Example]], Example] = stack_examples,
+    draws: bool = True,
     single_process: bool = False,
 ) -> grain.DatasetIterator:
     """Endless batches of any random-access source; see `train_batches`.
 
     Args:
       transform: (item, generator) -> example; the generator depends on the seed and the place in the global stream alone.
-      collate: examples -> batch; default stacks every key.
+      collate: examples -> batch.
+      draws: whether the transform uses its generator; where not, it gets None, for making one costs more than reading stored states.
       single_process: examples have lengths that only the whole batch decides, so several processes are an error.
     """
     if len(examples) == 0:
@@ -138,24 +140,24 @@ def batches_of(
         raise UsageError("clips of several lengths (data.seconds is a list) need one process: give one length")
 
     def from_step(step: int) -> grain.DatasetIterator:
-        dataset = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().random_map(transform)
-        dataset = _ProcessRows(dataset, batch_size, process_index, process_count, step, len(dataset) // process_count)
-        dataset = dataset.batch(share, drop_remainder=True, batch_fn=collate)
-        iterable = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 if workers else max(4, threads)))
+        example = partial(_train_example, examples=examples, transform=transform, seed=seed, draws=draws)
+        batches = _Batches(example, collate, batch_size, process_index * share, share, step, sys.maxsize - step)
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 if workers else max(4, threads))
+        iterable = grain.MapDataset.source(batches).to_iter_dataset(options)
         if workers:
             if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
                 flags.FLAGS.mark_as_parsed()
-            options = grain.multiprocessing.MultiprocessingOptions(num_workers=workers)
-            iterable = iterable.mp_prefetch(options, worker_init_fn=partial(_follow_parent, os.getpid()))
+            processes = grain.multiprocessing.MultiprocessingOptions(num_workers=workers)
+            iterable = iterable.mp_prefetch(processes, worker_init_fn=partial(_follow_parent, os.getpid()))
         return iter(iterable)
 
-    return _Batches(from_step, start_step)
+    return _FromStep(from_step, start_step)
 
 
 def clip_examples(source: Any, transform: Transform, start: int, stop: int, *, threads: int = 4) -> Iterator[dict[str, np.ndarray]]:
     """The examples of clips start to stop, each with all its captions, in order and without randomness."""
     clips = grain.MapDataset.source(example_source(source, "clips")).slice(slice(start, stop))
-    examples = clips.map(partial(_transform, rng=None, transform=transform, random=False))
+    examples = clips.map(partial(_transform, rng=None, transform=transform))
     return iter(examples.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)))
 
 
@@ -283,7 +285,7 @@ class CaptionSource:
         return f"CaptionSource({self.source!r})"
 
 
-class _Batches(grain.DatasetIterator):
+class _FromStep(grain.DatasetIterator):
     """Batches from a step on, made when the first one is asked for.
 
     Their saved place is the step alone. Grain's own depends on the number of loader workers, and is wrong or lost with another number.
@@ -315,45 +317,49 @@ class _Batches(grain.DatasetIterator):
             self._batches = None
 
 
-class _ProcessRows(grain.MapDataset):
-    """Rows of this process: a block of each global batch, from a step on."""
+@dataclass(frozen=True)
+class _Batches:
+    """Random access to this process's rows of each global batch, a block of consecutive places, from a step on.
 
-    def __init__(self, parent: grain.MapDataset, batch_size: int, index: int, count: int, start_step: int, length: int) -> None:
-        super().__init__(parent)
-        self._share, self._batch_size = batch_size // count, batch_size
-        self._first = start_step * batch_size + index * self._share
-        self._length = length
+    What Grain reads is a whole batch: its own shuffle, random map and batch cost several times what a row of stored states does.
+    """
 
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.slice(index)
-        batch, row = divmod(index, self._share)
-        return self._parent[self._first + batch * self._batch_size + row]
-
-
-class _EvalRows:
-    """Examples and a flag; indices beyond the end repeat the last example with the flag off."""
-
-    def __init__(self, examples: ExampleSource, padded: int) -> None:
-        self.examples, self.padded = examples, padded
+    example: Callable[[int], Example]
+    collate: Callable[[Sequence[Example]], Example]
+    batch_size: int
+    first_row: int
+    rows: int
+    first_step: int
+    count: int
 
     def __len__(self) -> int:
-        return self.padded
+        return self.count
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Any], bool]:
-        return self.examples[min(index, len(self.examples) - 1)], index < len(self.examples)
-
-
-def _transform(item: Mapping[str, Any], rng: np.random.Generator | None, *, transform: Transform, random: bool) -> Example:
-    return transform(item["record"], item["clip_index"], item["caption"], rng if random else None)
+    def __getitem__(self, index: int) -> Example:
+        start = (self.first_step + index) * self.batch_size + self.first_row
+        return self.collate([self.example(place) for place in range(start, start + self.rows)])
 
 
-def _transform_eval(item: tuple[Mapping[str, Any], bool], *, transform: Transform) -> Example:
-    example, valid = item
-    return {**transform(example["record"], example["clip_index"], example["caption"], None), "valid": np.bool_(valid)}
+def _train_example(place: int, *, examples: Any, transform: Callable[[Any, Any], Example], seed: int, draws: bool) -> Example:
+    """The example at a place of the endless stream, in which each epoch has an order of its own."""
+    epoch, index = divmod(place, len(examples))
+    chosen = grain.experimental.index_shuffle(index, max_index=len(examples) - 1, seed=_epoch_seed(seed, epoch), rounds=4)
+    return transform(examples[chosen], np.random.default_rng([seed, place]) if draws else None)
+
+
+def _eval_example(place: int, *, examples: "ExampleSource", transform: Transform) -> Example:
+    """The example at a place; those beyond the end repeat the last one with the flag off."""
+    item = examples[min(place, len(examples) - 1)]
+    return {**_transform(item, None, transform=transform), "valid": np.bool_(place < len(examples))}
+
+
+def _transform(item: Mapping[str, Any], rng: np.random.Generator | None, *, transform: Transform) -> Example:
+    return transform(item["record"], item["clip_index"], item["caption"], rng)
+
+
+@lru_cache(maxsize=8)
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 def _follow_parent(parent: int, index: int, count: int) -> None:

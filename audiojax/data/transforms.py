@@ -43,6 +43,7 @@ class ClipTransform:
     windows: int = 0
     second: Any = None
     second_tokens: int = 0
+    draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.padding not in ("zero", "repeat", "repeat_cut"):
@@ -139,6 +140,7 @@ class StatesTransform:
 
     sentences: Callable[[Sequence[str]], Mapping[str, np.ndarray]] | None = None
     fixed_length: ClassVar[bool] = True
+    draws: ClassVar[bool] = False  # but for the number of a caption
 
     def __call__(
         self, record: Mapping[str, Any], clip_index: int, caption: int | None, rng: np.random.Generator | None = None
@@ -156,7 +158,12 @@ class StatesTransform:
 
     def collate(self, examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """A batch: every key stacked."""
-        return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+        return stack_examples(examples)
+
+
+def stack_examples(examples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Every key stacked along a new first axis."""
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
 
 def to_float(audio: Int16[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

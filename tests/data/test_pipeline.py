@@ -102,6 +102,22 @@ def test_every_pair_once_an_epoch_in_a_new_order_each_time(expected):
     assert [pairs(b) for b in train(steps=3, seed=6)] != [pairs(b) for b in expected[:3]]
 
 
+def test_the_next_seed_does_not_repeat_the_order_of_the_next_epoch(expected):
+    second = [pair for batch in train(steps=7) for pair in pairs(batch)][14:]
+    assert second != [pair for batch in train(steps=7, seed=6) for pair in pairs(batch)][:14]
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_only_what_draws_gets_a_generator(draws):
+    def transform(item, rng):
+        return {"drawn": np.bool_(rng is not None), "item": np.int32(item)}
+
+    with closing(pipeline.batches_of(range(5), transform, batch_size=5, seed=0, draws=draws)) as batches:
+        batch = next(batches)
+    assert batch["drawn"].tolist() == [draws] * 5
+    assert sorted(batch["item"].tolist()) == list(range(5))
+
+
 def test_crops_change_between_epochs_but_not_between_runs():
     batches = train(steps=70)
     crops = {}
