@@ -99,7 +99,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.train.ema_decay = 0.99
     config.train.max_bad_steps = 10
 
-    steps = {"mini": (1_000, 1_000), "base": (1_500, 1_500), "debug": (4, 4)}[size]
+    steps = {"mini": (1_000, 1_000), "base": (500, 4_500), "debug": (4, 4)}[size]
     everything = {"pattern": ".*", "name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0, "weight_decay": 0.01}
     for phase, trainable, count in (
         ("head", "^head/", steps[0]),
