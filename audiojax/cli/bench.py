@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
-from audiojax.bench import bridge, coattention, index, packing, pair_denoiser, towers
+from audiojax.bench import bridge, captioning, coattention, index, packing, pair_denoiser, towers
 from audiojax.bench.harness import MIN_QUIET, Row
 from audiojax.cli.parsing import file_named, nearest, whole_number
 from audiojax.errors import AudiojaxError, UsageError
 
-CASES = ("pair_denoiser", "coattention", "bridge", "index", *towers.CASES, "packing")
+CASES = ("pair_denoiser", "coattention", "bridge", "captioning", "index", *towers.CASES, "packing")
 GROUPS = {"llama": tuple(name for name in towers.CASES if name.startswith("llama_"))}
 EXAMPLES = """
 audiojax bench                                        # all cases at published size, beside torch where it is installed
@@ -20,6 +20,7 @@ audiojax bench unet bert --torch-forms channels_last bfloat16
 audiojax bench pair_denoiser --queries 500 --no-torch
 audiojax bench coattention --no-torch                 # pairs a second, and the GFLOP/s beside a plain matrix product
 audiojax bench bridge --embeddings 100000
+audiojax bench captioning --tokens 64                 # DAC in 4, 8 and 34 steps beside the same size word by word
 audiojax bench packing                                # audiojax data pack beside a loop over soundfile and soxr
 audiojax bench --json bench.json --allow-noise        # ratios also on a busy machine, marked as noisy
 audiojax bench --small --allow-noise                  # whether everything runs here, in a few minutes
@@ -33,6 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     for name, text in (sizes | {"torch-queries": "queries a call of torch (200)"}).items():
         parser.add_argument(f"--{name}", type=whole_number(1), metavar="N", help=f"of pair_denoiser: {text}")
     parser.add_argument("--embeddings", type=whole_number(1), metavar="N", help="of bridge: embeddings a call, in whole batches (8192)")
+    parser.add_argument("--tokens", type=whole_number(1), metavar="N", help="of captioning: tokens of a caption (32)")
     parser.add_argument(
         "--torch-forms",
         nargs="+",
@@ -100,6 +102,9 @@ def measure(name: str, forms: Sequence[str], args: Namespace) -> list[Row]:
         return index.run(**options, samples=args.samples, allow_noise=args.allow_noise, report=report)
     if name == "packing":
         return packing.run(small=args.small, samples=args.samples, allow_noise=args.allow_noise, report=report)
+    if name == "captioning":
+        options = (captioning.SMALL if args.small else {}) | ({"tokens": args.tokens} if args.tokens else {})
+        return captioning.run(**options, samples=args.samples, allow_noise=args.allow_noise, report=report)
     if name == "pair_denoiser":
         asked = {key: getattr(args, key) for key in ("queries", "steps", "width", "torch_queries") if getattr(args, key) is not None}
         known, work = pair_denoiser.FORMS, partial(pair_denoiser.run, **(pair_denoiser.SMALL if args.small else {}) | asked)
