@@ -5,7 +5,7 @@ Paper: arXiv 2409.09401. Two phases: head (the token head learns to read clean l
   audiojax towers --only beats bert --workdir runs/towers
   audiojax train --config configs/dac/soundworld.py --workdir runs/dac                 # mini
   audiojax train --config configs/dac/soundworld.py:base --workdir runs/dac_base       # base: --config.init.audio=... too
-  audiojax train --config configs/dac/soundworld.py:base,rival --workdir runs/rival    # word by word, as many updates in all
+  audiojax train --config configs/dac/soundworld.py:base,rival --workdir runs/rival    # word by word, in about the same time
 A run that goes on from another one, which had weaker captions for instance: --config.init.start=runs/weak --config.phases="('diffusion',)".
 """
 
@@ -99,12 +99,12 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.train.ema_decay = 0.99
     config.train.max_bad_steps = 10
 
-    steps = {"mini": (1_000, 1_000), "base": (500, 4_500), "debug": (4, 4)}[size]
+    steps = {"mini": (1_000, 1_000, 2_000), "base": (1_500, 4_500, 5_000), "debug": (4, 4, 8)}[size]
     everything = {"pattern": ".*", "name": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 0.1, "clip_norm": 1.0, "weight_decay": 0.01}
     for phase, trainable, count in (
         ("head", "^head/", steps[0]),
         ("diffusion", "^(head|diffuser)/", steps[1]),
-        ("autoregressive", "^autoregressive/", sum(steps)),
+        ("autoregressive", "^autoregressive/", steps[2]),
     ):
         config[phase] = ConfigDict({"batch_size": 32, "trainable": trainable, "steps": count})
         config[phase].groups = ConfigDict({"everything": everything})
