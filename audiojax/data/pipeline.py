@@ -14,17 +14,35 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import grain
 import numpy as np
 from absl import flags
 
-from audiojax.data.transforms import ClipTransform, StatesTransform, stack_examples
+from audiojax.data.transforms import stack_examples
 from audiojax.errors import UsageError
 
 Example = Mapping[str, np.ndarray]
-Transform = ClipTransform | StatesTransform
+
+
+class Transform(Protocol):
+    """What makes examples of records, such as `audiojax.data.transforms.ClipTransform`.
+
+    Attributes:
+      fixed_length: whether every batch has the same shapes.
+      draws: whether it uses its generator for more than the number of a caption.
+    """
+
+    @property
+    def fixed_length(self) -> bool: ...
+
+    @property
+    def draws(self) -> bool: ...
+
+    def __call__(self, record: Any, clip_index: int, caption: int | None, rng: np.random.Generator | None = None) -> Example: ...
+
+    def collate(self, examples: Sequence[Example]) -> Example: ...
 
 
 def train_batches(

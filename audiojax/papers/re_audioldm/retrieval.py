@@ -260,6 +260,11 @@ class PairsTransform:
     text: tuple[int, int]
     fixed_length: ClassVar[bool] = True
 
+    @property
+    def draws(self) -> bool:
+        """Whether the pairs of an example are drawn anew each time."""
+        return self.options.draw
+
     def __call__(
         self, record: Mapping[str, Any], clip_index: int, caption: int | None, rng: np.random.Generator | None = None
     ) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Retrieval (note, check 11): brute force, never a clip itself, ties by id, controls, and examples that carry their neighbours."""
 
 import pickle
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as runs
 from hypothesis import strategies as st
 
+from audiojax.data.pipeline import train_batches
 from audiojax.data.transforms import StatesTransform
 from audiojax.errors import UsageError
 from audiojax.papers.re_audioldm.retrieval import (
@@ -191,12 +193,16 @@ def test_an_example_has_the_features_of_its_neighbours():
 
 def test_pairs_may_be_drawn_from_the_stored_ones():
     rows = np.full((10, 5, 2), NONE, np.int32)
-    rows[2, :4] = [[4, 1], [0, 0], [2, 1], [3, 0]]
+    rows[2:4, :4] = [[4, 1], [0, 0], [2, 1], [3, 0]]  # both captions of clip 1
     record, transform = WithNeighbours(States(), [2] * 5, rows)[1], transform_of(count=2, depth=5, draw=True)
     found = {tuple(transform(record, 1, 0, np.random.default_rng(i))["retrieved_audio"][:, 0, 0].tolist()) for i in range(60)}
     assert len(found) == 6
     assert found <= {(a, b) for a in (4, 0, 2, 3) for b in (4, 0, 2, 3) if a != b}
     np.testing.assert_array_equal(transform(record, 1, 0)["retrieved_audio"][:, 0, 0], [4, 0])
+    with closing(train_batches([record], transform, batch_size=60, seed=0)) as batches:
+        assert {tuple(row[:, 0, 0].tolist()) for row in next(batches)["retrieved_audio"]} == found
+    with closing(train_batches([record], transform_of(count=2, depth=5), batch_size=60, seed=0)) as batches:
+        assert {tuple(row[:, 0, 0].tolist()) for row in next(batches)["retrieved_audio"]} == {(4.0, 0.0)}
 
 
 def test_nothing_is_retrieved():
