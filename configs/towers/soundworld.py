@@ -4,13 +4,13 @@
   audiojax train --config configs/towers/soundworld.py:tagger,base --workdir runs/towers/tagger
 Towers: clap (arXiv 2211.06687), audiomae (2207.06405), beats (2212.09058), bert (1810.04805), t5 (1910.10683), llama (2302.13971), and the
 tagger (CNN14, 1912.10211), which only evaluation uses. They learn from the split `pretrain`; text and sound alone from both domains, pairs
-from one. CLAP's audio half and BEATs learn first, or only, which classes sound when.
+from one. CLAP's audio half and BEATs learn first, or only, which classes sound when; then the former is locked, and texts come to it.
 """
 
 from ml_collections import ConfigDict
 
 PHASES = {  # of each tower: batch size, learning rate, steps at mini and at base
-    "clap": {"detection": (16, 1e-3, 150, 2_000), "contrastive": (32, 1e-3, 120, 1_500)},
+    "clap": {"detection": (16, 1e-3, 500, 2_000), "contrastive": (128, 1e-3, 120, 1_500)},
     "audiomae": {"reconstruction": (32, 2e-3, 80, 1_500)},
     "beats": {"detection": (16, 1e-3, 150, 2_500)},
     "bert": {"masked_lm": (64, 2e-3, 180, 2_500)},
@@ -92,4 +92,5 @@ def get_config(arg: str = "clap") -> ConfigDict:
         config[phase].groups = ConfigDict({"everything": everything})
     if tower == "clap":
         config.detection.trainable = "^(audio/encoder|head)/"
+        config.contrastive.trainable = "^(text/|audio/projection/|logit_scale)"  # LiT, arXiv 2111.07991: what hears stays as it is
     return config

@@ -1,5 +1,6 @@
 """The towers of SoundWorld as tasks for the trainer: which phase trains which tower, and what a config must say."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from audiojax.papers.task import Paper, Task, choice
 from audiojax.papers.towers import causal_lm, contrastive, detection, masked_lm, reconstruction, span_corruption, tagging, words
 from audiojax.typing import Params
 
+AUDIO_ENCODER = "audio/encoder/"  # of CLAP, in its parameters
 MAKERS = {
     "detection": detection.make,
     "contrastive": contrastive.make,
@@ -46,6 +48,11 @@ def check(config: Mapping[str, Any]) -> None:
         raise UsageError(f"config key 'phases' is {phases}; the tower '{tower}' takes {' or '.join(map(str, allowed))}")
     if {"tagging", "detection"} & set(phases) and not config["data"]["labels"]:
         raise UsageError(f"config key 'data.labels' is False; the phase '{phases[0]}' learns from labels")
+    if phases == ("contrastive",) and not re.search(trained := config["contrastive"]["trainable"], AUDIO_ENCODER):
+        raise UsageError(
+            f"config key 'contrastive.trainable' is '{trained}', and without the phase 'detection' nothing else teaches {AUDIO_ENCODER} to"
+            " hear; give .*"
+        )
     words.check_tokenizer(config)
 
 

@@ -235,7 +235,10 @@ def test_mistakes_that_would_show_late(tmp_path):
         check(config("beats", "data.labels=False"))
     with pytest.raises(UsageError, match="takes .'masked_lm'"):
         check(config("bert", "phases=('tagging',)"))
-    check(config("clap", "phases=('contrastive',)", "data.labels=False"))
+    check(config("clap"))
+    check(config("clap", "phases=('contrastive',)", "data.labels=False", "contrastive.trainable=.*"))
+    with pytest.raises(UsageError, match="'contrastive.trainable' is '..text.*nothing else teaches audio/encoder/"):
+        check(config("clap", "phases=('contrastive',)"))
     with pytest.raises(UsageError, match="model.tower' is 'vggish'; it takes one of clap"):
         check(config("bert", "model.tower=vggish"))
     trained = Tokenizer.train(["rain falls", "a dog barks"], 60)
