@@ -12,7 +12,7 @@ from audiojax.api.bridging import Bridge
 from audiojax.api.evaluation import Evaluation, Tested, metric_card, save_arrays, training_curves
 from audiojax.files import write_whole
 from audiojax.metrics.bootstrap import mean_interval
-from audiojax.metrics.gap import FOLDS, clip_scores, gap_scores, plane, separability
+from audiojax.metrics.gap import FOLDS, along_the_gap, clip_scores, gap_scores, plane, separability
 from audiojax.report.html import write_report
 from audiojax.report.sections import Card, Note, Scatter, Section, Table
 
@@ -84,12 +84,13 @@ def gap_table(gaps: Mapping[str, Mapping[str, float]], per_clip: Mapping[str, Ma
 
 
 def pictures(sides: Mapping[str, Float[np.ndarray, "n d"]], text: Float[np.ndarray, "n c d"]) -> list[Scatter]:
-    """Both clouds before and after: on principal components, and by UMAP where that is installed."""
-    clouds = {"PCA": plane(sides["raw"], text[:, 0], sides["bridged"])}
+    """Both clouds before and after: along the gap, on principal components, and by UMAP where that is installed."""
+    shown = (sides["raw"], text[:, 0], sides["bridged"])
+    clouds = {"along the gap": along_the_gap(*shown), "PCA": plane(*shown)}
     if find_spec("umap"):
         from umap import UMAP
 
-        together = UMAP(random_state=0).fit_transform(np.concatenate([sides["raw"], text[:, 0], sides["bridged"]]))
+        together = UMAP(random_state=0).fit_transform(np.concatenate(shown))
         clouds["UMAP"] = np.split(together, 3)
     return [
         Scatter(
@@ -114,7 +115,8 @@ def facts(bridge: Bridge) -> dict[str, object]:
 
 
 NOTES = {
-    "PCA": "Both panels show the plane of the two largest principal components of raw sounds and texts together.",
+    "along the gap": "Across: the line between the means of raw sounds and texts. Upwards: what both spread most along besides.",
+    "PCA": "The two largest principal components of raw sounds and texts together, which need not hold the gap.",
     "UMAP": "Neighbours stay neighbours; distances between groups mean little.",
 }
 READING = Note(

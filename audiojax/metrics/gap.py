@@ -84,3 +84,16 @@ def plane(*clouds: Float[np.ndarray, "_ d"]) -> list[Float[np.ndarray, "_ 2"]]:
 
     found = PCA(2, random_state=0).fit(np.concatenate(clouds[:2]))
     return [found.transform(cloud) for cloud in clouds]
+
+
+def along_the_gap(*clouds: Float[np.ndarray, "_ d"]) -> list[Float[np.ndarray, "_ 2"]]:
+    """Every cloud in the plane of the line between the means of the first two, which is its first axis, and of what they spread most along
+    across that line. Where the means are one there is no such line, and it is the `plane` of principal components."""
+    from sklearn.decomposition import PCA
+
+    line = clouds[1].mean(axis=0, dtype=np.float64) - clouds[0].mean(axis=0, dtype=np.float64)
+    if not (length := np.linalg.norm(line)):
+        return plane(*clouds)
+    line /= length
+    across = PCA(1, random_state=0).fit(np.concatenate([cloud - np.outer(cloud @ line, line) for cloud in clouds[:2]])).components_[0]
+    return [np.stack([cloud @ line, cloud @ across], axis=1) for cloud in clouds]

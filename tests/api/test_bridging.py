@@ -187,6 +187,7 @@ def test_the_report_shows_the_gap_before_and_after(run, tmp_path):
     page, stored = (tmp_path / "report.html").read_text(), json.loads((tmp_path / "scores.json").read_text())
     assert stored["scores"] == found.scores
     assert {"raw/paired_cosine", "bridged/R@10"} <= found.scores.keys()
+    assert "Sounds and texts, along the gap" in page
     assert "Sounds and texts, PCA" in page
     assert page.count("<circle") > 3
     gaps = load_gaps(tmp_path)

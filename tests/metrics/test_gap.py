@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audiojax.errors import AudiojaxError
-from audiojax.metrics.gap import clip_scores, gap_scores, plane, separability
+from audiojax.metrics.gap import along_the_gap, clip_scores, gap_scores, plane, separability
 
 
 def unit(x):
@@ -66,3 +66,23 @@ def test_what_cannot_be_measured_is_said(text):
         gap_scores(np.full((40, 16), np.nan), text)
     with pytest.raises(AudiojaxError, match="5 or more"):
         separability(text[:4, 0], text[:4, 1])
+
+
+def test_along_the_gap_two_clouds_part_that_principal_components_mix():
+    """The gap is small beside what both spread along, and the line between their means shows it."""
+    rng = np.random.default_rng(3)
+    spread = np.array([9.0, 5.0, 0.1, 0.1, 0.1])
+    sounds, texts = rng.normal(size=(2, 400, 5)) * spread
+    sounds, texts = sounds - sounds.mean(axis=0), texts - texts.mean(axis=0) + np.array([0, 0, 1, 0, 0])
+    first, second, moved = along_the_gap(sounds, texts, sounds + np.array([0, 0, 1, 0, 0]))
+    assert first[:, 0].max() < second[:, 0].min()
+    mixed = plane(sounds, texts)
+    assert mixed[0][:, 0].max() > mixed[1][:, 0].min()
+    np.testing.assert_allclose(moved - first, np.tile([1.0, 0.0], (400, 1)), atol=1e-9)
+    assert np.corrcoef(first[:, 1], sounds[:, 0])[0, 1] ** 2 > 0.99  # what both spread most along
+
+
+def test_along_no_gap_are_the_principal_components():
+    cloud = np.random.default_rng(4).normal(size=(50, 4))
+    for found, expected in zip(along_the_gap(cloud, cloud), plane(cloud, cloud), strict=True):
+        np.testing.assert_array_equal(found, expected)
