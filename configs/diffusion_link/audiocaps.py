@@ -40,6 +40,7 @@ def get_config(arg: str = "diffusion") -> ConfigDict:
     config.model.front_end = "rand_trunc"
     config.model.network.width = 1_024
     config.bridge.scale = 5.0
+    config.loss.time_weight = "uniform"
 
     everything = {"pattern": ".*", "name": "adam", "lr": 8e-5, "b2": 0.99, "clip_norm": 1.0}
     config.link.update({"batch_size": 256, "steps": 100_000 if config.bridge.form in soundworld.TRAINED else 0})
