@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from audiojax.api.start import tokenizer_beside, tokenizer_folder
+from audiojax.data.examples import CaptionSource, MemorySource, captions_of
 from audiojax.data.layouts.extra_captions import read_extra_captions
-from audiojax.data.pipeline import CaptionSource, MemorySource, Transform, captions_of, eval_batches, train_batches
+from audiojax.data.pipeline import Transform, eval_batches, train_batches
 from audiojax.data.soundworld.builder import build
 from audiojax.data.soundworld.scenes import class_activity
 from audiojax.data.soundworld.source import SceneSource

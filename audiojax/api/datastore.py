@@ -17,7 +17,7 @@ from audiojax.api.clap_search import clap_model_id
 from audiojax.api.data import open_split
 from audiojax.api.start import Start
 from audiojax.api.states import stored_states
-from audiojax.data.pipeline import MemorySource, captions_of
+from audiojax.data.examples import MemorySource, captions_of
 from audiojax.data.soundworld.classes import names
 from audiojax.data.soundworld.scenes import Scene
 from audiojax.data.sources import JoinedRecords, StoredRecords, StoredStates

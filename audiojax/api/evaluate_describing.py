@@ -20,7 +20,7 @@ from audiojax.api.captioning import Captioner, Described, Row, describe_rows, ro
 from audiojax.api.data import open_split
 from audiojax.api.evaluation import Evaluation, Tested, metric_card, save_arrays, training_curves
 from audiojax.audio.io import resample
-from audiojax.data.pipeline import captions_of
+from audiojax.data.examples import captions_of
 from audiojax.data.soundworld.scenes import Scene
 from audiojax.data.transforms import to_float
 from audiojax.errors import UsageError

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from audiojax.api.start import Start
-from audiojax.data.pipeline import captions_of, clip_examples
+from audiojax.data.examples import captions_of
+from audiojax.data.pipeline import clip_examples
 from audiojax.data.shards import is_written, write_dataset
 from audiojax.data.sources import StoredStates
 from audiojax.data.transforms import ClipTransform

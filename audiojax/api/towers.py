@@ -17,7 +17,7 @@ from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.sweep import release_memory
 from audiojax.api.train import train
 from audiojax.config import load_config, to_dict
-from audiojax.data.pipeline import captions_of
+from audiojax.data.examples import captions_of
 from audiojax.errors import UsageError
 from audiojax.metrics.bootstrap import Interval, mean_interval, ratio_interval
 from audiojax.metrics.retrieval import DEPTHS, audio_to_text, chance_scores, text_to_audio

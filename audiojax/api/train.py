@@ -35,7 +35,7 @@ from audiojax.api.states import stored_states
 from audiojax.api.statistics import with_statistics
 from audiojax.api.writing import WRITER, make_sentences
 from audiojax.config import config_from_json, config_to_json, flat_items, to_dict
-from audiojax.data.pipeline import MemorySource, captions_of_each
+from audiojax.data.examples import MemorySource, captions_of_each
 from audiojax.data.transforms import ClipTransform, StatesTransform
 from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole

@@ -14,7 +14,7 @@ from audiojax.api.evaluate_bridging import load_gaps
 from audiojax.audio.reasons import AudioFileError
 from audiojax.cli import main
 from audiojax.config import to_dict
-from audiojax.data.pipeline import captions_of
+from audiojax.data.examples import captions_of
 from audiojax.errors import UsageError
 from audiojax.trainer.export import load_export
 from tests.papers.diffusion_link.small import WIDTH, config_of, pairs, save_clap, shrink

@@ -12,7 +12,7 @@ from audiojax.api.data import open_split
 from audiojax.api.loading import load_reranker
 from audiojax.api.sweep import load_setting, sweep
 from audiojax.config import to_dict
-from audiojax.data.pipeline import captions_of
+from audiojax.data.examples import captions_of
 from audiojax.errors import UsageError
 from tests.papers.coattention.towers import config_of, save_runs, shrink
 

@@ -13,7 +13,7 @@ from audiojax.api.dac_captioning import DacCaptioner
 from audiojax.api.data import open_split
 from audiojax.cli import main
 from audiojax.config import load_config, to_dict
-from audiojax.data.pipeline import captions_of
+from audiojax.data.examples import captions_of
 from audiojax.errors import UsageError
 from audiojax.papers import dac
 from audiojax.text.tokenizer import Tokenizer

@@ -11,7 +11,7 @@ from audiojax.api.data import make_tokenizer, make_transform, open_split
 from audiojax.api.start import start_of
 from audiojax.api.states import stored_states
 from audiojax.config import to_dict
-from audiojax.data.pipeline import captions_of
+from audiojax.data.examples import captions_of
 from audiojax.data.transforms import StatesTransform
 from audiojax.errors import UsageError
 from audiojax.papers import PAPERS

@@ -8,7 +8,7 @@ import pytest
 
 from audiojax.api.data import clip_batches, example_rows, make_tokenizer, make_transform, open_split, training_stream
 from audiojax.config import installed_configs, load_config, to_dict
-from audiojax.data.pipeline import CaptionSource, MemorySource
+from audiojax.data.examples import CaptionSource, MemorySource
 from audiojax.data.soundworld import builder
 from audiojax.data.soundworld.classes import CLASSES
 from audiojax.data.soundworld.scenes import ACTIVITY_STEP, Scene

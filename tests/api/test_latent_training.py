@@ -11,7 +11,7 @@ from audiojax.api.data import open_split
 from audiojax.api.evaluate_making import SoundTest
 from audiojax.cli import main
 from audiojax.config import to_dict
-from audiojax.data.pipeline import captions_of
+from audiojax.data.examples import captions_of
 from audiojax.errors import UsageError
 from audiojax.partition import flat_paths
 from audiojax.trainer.export import load_export

@@ -15,7 +15,7 @@ from audiojax.api.data import open_split
 from audiojax.api.link_captioning import LinkCaptioner
 from audiojax.cli import main
 from audiojax.config import to_dict
-from audiojax.data.pipeline import captions_of
+from audiojax.data.examples import captions_of
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.models import llama
 from audiojax.models.llama import Llama, LlamaConfig

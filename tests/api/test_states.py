@@ -12,7 +12,7 @@ from audiojax.api.data import make_tokenizer, make_transform, open_split
 from audiojax.api.start import start_of
 from audiojax.api.states import stored_states
 from audiojax.config import to_dict
-from audiojax.data.pipeline import MemorySource, captions_of
+from audiojax.data.examples import MemorySource, captions_of
 from audiojax.data.sources import StoredStates
 from audiojax.papers import PAPERS
 from audiojax.papers.coattention import audio_states, make_settings, text_states

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from audiojax.data import pipeline
+from audiojax.data.examples import MemorySource, captions_of_each, example_source
 from audiojax.errors import UsageError
 from tests.data.test_transforms import make
 
@@ -205,22 +206,22 @@ def test_counting_captions_reads_no_record_where_the_source_can_tell():
     source = Told()
     source.size = 12
     with pytest.raises(UsageError, match=r"2 have 1 \('c0', 'c6'\), .*, others have other numbers$"):
-        pipeline.captions_of_each(source)
+        captions_of_each(source)
     assert source.reads == 8  # for the names
-    assert pipeline.captions_of_each(Clips(1)) == 2
+    assert captions_of_each(Clips(1)) == 2
 
 
 def test_captions_are_counted_or_checked():
-    assert len(pipeline.example_source(Clips(odd=True), "pairs")) == 15
-    assert len(pipeline.example_source(Clips(odd=True), "random")) == 7
-    examples = pipeline.example_source(Clips(odd=True), "pairs", captions=2)
+    assert len(example_source(Clips(odd=True), "pairs")) == 15
+    assert len(example_source(Clips(odd=True), "random")) == 7
+    examples = example_source(Clips(odd=True), "pairs", captions=2)
     with pytest.raises(UsageError, match="clip 'c3' has 3 captions, 2 expected"):
         examples[6]
 
 
 def test_memory_source_reads_each_record_once_and_pickles_light():
     source = Clips()
-    kept = pipeline.MemorySource(source)
+    kept = MemorySource(source)
     train(steps=8, source=kept, captions=2, threads=1)
     assert source.reads == 7
     assert len(kept.records) == 7
@@ -235,11 +236,11 @@ def test_memory_source_tells_captions_without_reading_where_its_source_can():
             return [f"{index} of {self.size}"]
 
     source = Told()
-    kept = pipeline.MemorySource(source)
+    kept = MemorySource(source)
     assert kept.captions(3) == ["3 of 7"]
     assert source.reads == 0
     plain = Clips()
-    kept = pipeline.MemorySource(plain)
+    kept = MemorySource(plain)
     assert kept.captions(3) == kept[3]["captions"] == ["3a", "3b"]
     assert plain.reads == 1
 
