@@ -3,7 +3,8 @@
 import csv
 import json
 
-from tests.data.layouts.making import TRUNCATED, clotho, put
+from tests.data.layouts.making import clotho
+from tests.data.layouts.planting import TRUNCATED, put
 
 
 def test_a_data_set_with_faults(audiojax, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 
 from audiojax.data.check import check, list_hash
 from audiojax.data.layouts.clips import Clip, Sound
-from tests.data.layouts.making import LAYOUTS, TRUNCATED, put, tone
+from tests.data.layouts.making import LAYOUTS
+from tests.data.layouts.planting import TRUNCATED, put, tone
 
 
 def named(faults):

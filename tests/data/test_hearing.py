@@ -9,7 +9,7 @@ import pytest
 from audiojax.audio.reasons import BadAudio, Reason
 from audiojax.data.hearing import Heard, hear, hear_all
 from audiojax.data.layouts.clips import Sound
-from tests.data.layouts.making import RATE, SILENCE, TRUNCATED, put, tone
+from tests.data.layouts.planting import RATE, SILENCE, TRUNCATED, put, tone
 
 
 @pytest.fixture

@@ -1,71 +1,17 @@
 """Small data sets in every layout that `read_dataset` knows, each with faults planted in it, and the list of what must be found."""
 
-import csv
 import io
 import json
 import os
 import tarfile
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import soundfile
 
-RATE = 8_000
-NUMBERED = [f"caption_{number}" for number in range(1, 6)]
-
-
-@dataclass(frozen=True)
-class Planted:
-    """What a made folder holds.
-
-    Attributes:
-      name: of the data set, with its version.
-      layout: as `Dataset.layout` says it.
-      clips: split -> clip id -> captions, of the clips that can be used.
-      faults: (kind, where) of each, sorted.
-      warnings: the same for what can be used.
-    """
-
-    name: str
-    layout: str
-    clips: Mapping[str, Mapping[str, Sequence[str]]]
-    faults: Sequence[tuple[str, str]]
-    warnings: Sequence[tuple[str, str]] = ()
-
-
-def tone(hertz: float, *, seconds: float = 0.6, format: str = "WAV") -> bytes:
-    """A sound file; one of another pitch is another sound."""
-    buffer = io.BytesIO()
-    samples = 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)
-    soundfile.write(buffer, np.round(32767 * samples).astype(np.int16), RATE, format=format)
-    return buffer.getvalue()
-
-
-SILENCE = tone(0)
-TRUNCATED = tone(440)[:-100]
-
-
-def put(path: Path, data: bytes | str) -> None:
-    """Writes a file and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data if isinstance(data, bytes) else data.encode())
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, delimiter: str = ",") -> str:
-    """A CSV text."""
-    buffer = io.StringIO()
-    csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n").writerows([header, *rows])
-    return buffer.getvalue()
-
-
-def five(text: str) -> list[str]:
-    """Five captions."""
-    return [f"{text} {number}" for number in "abcde"]
+from tests.data.layouts.planting import NUMBERED, SILENCE, TRUNCATED, Planted, five, put, table, tone
 
 
 def clotho(root: Path) -> Planted:

@@ -13,7 +13,7 @@ from audiojax.data.layouts.published import EXPECTED, as_split, set_word, settle
 from audiojax.data.layouts.read import read_dataset
 from audiojax.data.layouts.records import youtube_names
 from audiojax.errors import UsageError
-from tests.data.layouts.making import put, table
+from tests.data.layouts.planting import put, table
 
 
 def captions(root, name, rows):
