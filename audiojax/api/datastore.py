@@ -17,10 +17,11 @@ from audiojax.api.clap_search import clap_model_id
 from audiojax.api.data import open_split
 from audiojax.api.start import Start
 from audiojax.api.states import stored_states
-from audiojax.data.examples import MemorySource, captions_of
+from audiojax.data.examples import MemorySource, captions_of, facts_of
+from audiojax.data.layouts.records import clip_id_of
 from audiojax.data.soundworld.classes import names
 from audiojax.data.soundworld.scenes import Scene
-from audiojax.data.sources import JoinedRecords, StoredRecords, StoredStates
+from audiojax.data.sources import JoinedRecords, StoredStates
 from audiojax.data.transforms import ClipTransform, StatesTransform
 from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole
@@ -42,7 +43,7 @@ from audiojax.papers.task import Encoders
 from audiojax.progress import counting_bar
 from audiojax.towers.clap_features import PRESETS as FRONT_ENDS
 
-FORMAT = 1
+FORMAT = 2
 PART = 8_192  # captions whose neighbours are one file
 
 
@@ -54,11 +55,12 @@ class Datastore:
       records: of its clips.
       states: what the towers made of them, random access.
       name: of the features, by which stored neighbours are told apart.
+      indexed: the records are files of an index, whose ids are paths; clips of one file name count as one there.
     """
 
-    def __init__(self, options: RetrievalOptions, records: Any, states: Any, name: str):
+    def __init__(self, options: RetrievalOptions, records: Any, states: Any, name: str, indexed: bool = False):
         """UsageError: fewer clips than are to be retrieved."""
-        self.options, self.records, self.states, self.name = options, records, states, name
+        self.options, self.records, self.states, self.name, self.indexed = options, records, states, name, indexed
         self._keys: Keys | None = None
         if len(states) < options.count:
             raise UsageError(
@@ -70,9 +72,13 @@ class Datastore:
     def keys(self) -> Keys:
         """Made when they are first asked for: all states are read."""
         if self._keys is None:
-            ids = [_beneath(self.records)[i]["id"] for i in range(len(self.records))]
-            self._keys = make_keys(self.states, ids, self.options.key)
+            ids = [facts_of(self.records, i)["id"] for i in range(len(self.records))]
+            self._keys = make_keys(self.states, ids, self.options.key, self.names(ids))
         return self._keys
+
+    def names(self, ids: Sequence[str]) -> list[str]:
+        """What tells a query's own clip, of ids of the datastore as of queries."""
+        return [clip_id_of(own, "audiocaps", "") for own in ids] if self.indexed else list(ids)
 
 
 def open_datastore(
@@ -97,8 +103,8 @@ def open_datastore(
     options = settings.retrieval
     if not options.on:
         return None
-    parts = []
-    if (Path(options.datastore).expanduser() / MANIFEST).is_file():
+    parts, indexed = [], (Path(options.datastore).expanduser() / MANIFEST).is_file()
+    if indexed:
         records = _index_records(config, settings, start, Path(options.datastore).expanduser())
         parts.append((records, stored_states(config, encoders, start, records, transform, "index", progress=progress)))
     else:
@@ -111,7 +117,7 @@ def open_datastore(
             parts.append((records, MemorySource(states) if config["data"]["in_memory"] else states))
     records, states = ([part[i] for part in parts] for i in (0, 1))
     joined = [items[0] if len(items) == 1 else JoinedRecords(items) for items in (records, states)]
-    return Datastore(options, *joined, "+".join(_name(part) for part in states))
+    return Datastore(options, *joined, "+".join(_name(part) for part in states), indexed)
 
 
 def with_neighbours(datastore: Datastore, records: Any, states: Any, *, progress: bool = True) -> WithNeighbours:
@@ -160,12 +166,12 @@ def _neighbours_of(
     for clip in clips:
         record = states[clip]
         vectors.append(np.asarray(record["text_embedding"], np.float32))
-        ids += [_beneath(records)[clip]["id"]] * len(vectors[-1])
+        ids += [facts_of(records, clip)["id"]] * len(vectors[-1])
         numbers += range(len(vectors[-1]))
     begin = int(ends[clips[0]]) - len(vectors[0])
     taken = slice(first - begin, last - begin)
     truth = datastore.options.mode in BY_TRUTH
-    asked = Queries(np.concatenate(vectors)[taken], np.array(ids)[taken], np.array(numbers)[taken])
+    asked = Queries(np.concatenate(vectors)[taken], np.array(datastore.names(ids))[taken], np.array(numbers)[taken])
     if truth:
         own = classes_of(records, clips)
         asked = asked._replace(classes=np.repeat(own, [len(x) for x in vectors], axis=0)[taken])
@@ -182,7 +188,7 @@ def classes_of(records: Any, clips: Sequence[int]) -> Bool[np.ndarray, "n c"]:
     places = {name: number for number, name in enumerate(names())}
     found = np.zeros((len(clips), len(places)), bool)
     for row, clip in enumerate(clips):
-        record = _beneath(records)[clip]
+        record = facts_of(records, clip)
         scene = Scene.parse(record["scene"])
         if scene is None:
             raise UsageError(f"config key 'retrieval.mode' asks which classes clips have, and '{record['id']}' has no SoundWorld scene")
@@ -201,11 +207,6 @@ def _index_records(config: Mapping[str, Any], settings: DiffusionSettings, start
                 f" from {start.card['clap']['source']} ({ours[:12]}); make it with that CLAP"
             )
     return records
-
-
-def _beneath(records: Any) -> Any:
-    """The records without the memory that would keep each sound that is looked at."""
-    return records.source if isinstance(records, MemorySource) and isinstance(records.source, StoredRecords) else records
 
 
 def _name(states: Any) -> str:

@@ -12,7 +12,7 @@ from audiojax.api.evaluate_describing import evaluate_captioner
 from audiojax.api.evaluate_finding import evaluate_finder
 from audiojax.api.evaluate_making import SoundTest, evaluate_maker
 from audiojax.api.evaluation import Evaluation, open_tested
-from audiojax.api.loading import load
+from audiojax.api.loading import load, load_maker
 from audiojax.api.making import Maker
 from audiojax.api.opening import final_folder
 from audiojax.api.runs import RunFinder
@@ -57,12 +57,10 @@ def evaluate(
       UsageError: no finished model, no such split, domain or option, or one of several processes.
     """
     require_one_process("evaluate")
-    model = load(workdir)
+    model = load(workdir) if sounds is None else load_maker(workdir, ranker=sounds.ranker, retrieval=sounds.retrieval, progress=progress)
     where = {"domain": domain, "data_dir": data_dir, "out": out, "progress": progress}
     if isinstance(model, Maker):
         return _evaluate_maker(model, workdir, split, where, sounds, probes=probes, progress=progress)
-    if sounds is not None:
-        raise UsageError("--backbone, --clips: are for systems that make sounds, and this one does not")
     if isinstance(model, Captioner):
         if probes:
             raise UsageError("--probes is for systems that find, and this one describes")

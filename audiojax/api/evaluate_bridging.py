@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from audiojax.api.bridging import Bridge
 from audiojax.api.evaluation import Evaluation, Tested, metric_card, save_arrays, training_curves
+from audiojax.data.examples import facts_of
 from audiojax.files import write_whole
 from audiojax.metrics.bootstrap import mean_interval
 from audiojax.metrics.gap import FOLDS, along_the_gap, clip_scores, gap_scores, plane, separability
@@ -42,7 +43,7 @@ def evaluate_bridge(bridge: Bridge, tested: Tested) -> Evaluation:
     gaps = {name: measured(audio, text) for name, audio in sides.items()}
     scores = {f"{name}/{key}": value for name, one in gaps.items() for key, value in one.items()}
     per_clip = {name: clip_scores(audio, text) for name, audio in sides.items()}
-    card = metric_card(bridge, tested, PROTOCOL, [tested.source[i]["id"] for i in range(len(text))]) | facts(bridge)
+    card = metric_card(bridge, tested, PROTOCOL, [facts_of(tested.source, i)["id"] for i in range(len(text))]) | facts(bridge)
     table = gap_table(gaps, per_clip)
     sections: list[Section] = [table, Card("Metric card", card)]
     curves = training_curves(tested.workdir, CHARTS) if bridge.card["step"] else []  # one point is no curve

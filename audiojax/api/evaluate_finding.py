@@ -11,6 +11,7 @@ from audiojax.api.data import open_split
 from audiojax.api.evaluation import Evaluation, Tested, metric_card, save_arrays, training_curves
 from audiojax.api.retrieval import TITLES, Retrieval
 from audiojax.api.runs import RunFinder
+from audiojax.data.examples import facts_of
 from audiojax.data.soundworld import oracle
 from audiojax.data.soundworld.scenes import PROBES, Scene
 from audiojax.errors import UsageError
@@ -39,7 +40,7 @@ def evaluate_finder(finder: RunFinder, tested: Tested, *, probes: bool = False, 
     found = finder.retrieval(finder.predictions(source))
     clip_index = found.ranks["t2a"].clip
     limits = {"chance": chance_scores(clip_index, len(source)), "ceiling": ceiling_scores(source)}
-    card = metric_card(finder, tested, PROTOCOL, [source[i]["id"] for i in range(len(source))]) | found.card
+    card = metric_card(finder, tested, PROTOCOL, [facts_of(source, i)["id"] for i in range(len(source))]) | found.card
     scores = dict(found.scores)
     tables: list[Section] = [score_table(name, found.ranks[name], limits) for name in TITLES]
     pairs = probe_ranks(finder, tested.data, progress) if probes else {}

@@ -5,18 +5,22 @@ Beside it stands the round trip: the clips through autoencoder and vocoder, whic
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path, PurePath
 from types import SimpleNamespace
 from typing import Any
 
 import jax
 import numpy as np
 
-from audiojax.api.evaluate_bridging import GAPS
+from audiojax.api.evaluate_bridging import GAPS, load_gaps
 from audiojax.api.evaluation import Evaluation, Tested, metric_card, save_arrays, training_curves
 from audiojax.api.generating import Order, write_sounds
 from audiojax.api.making import MAKE_BATCH, Maker
+from audiojax.api.opening import open_tower
+from audiojax.api.retrieval_measures import retrieval_metrics
+from audiojax.api.retriever import Retriever
 from audiojax.api.score_audio import BUCKETS, READING, TITLE, ScoredSounds, score_audio
 from audiojax.api.sound_backbone import Backbone
 from audiojax.api.sound_sets import Heard, SoundSet, clip_set, file_set
@@ -26,13 +30,16 @@ from audiojax.audio.spectral import log_mel
 from audiojax.errors import UsageError
 from audiojax.files import write_whole
 from audiojax.papers.re_audioldm.clips import PEAK
+from audiojax.papers.re_audioldm.retrieval import BY_TRUTH
 from audiojax.report.html import write_report
 from audiojax.report.sections import Card, MetricTable, Section, Sound, Sounds
 from audiojax.trainer.export import Exported
 
 OPTIONS = ("sampler", "steps", "guidance", "candidates")
-SOUNDS = "sounds"
+RETRIEVAL = ("datastore", "count", "mode")
+SOUNDS, SCORES, TEST = "sounds", "scores.json", "test"  # folder, file and its entry that says which networks measured
 HEARD = 6  # clips of the report, spread over the split
+RETRIEVED = "What was retrieved, and whether it is copied"
 ROUND_TRIP = "Real clips through autoencoder and vocoder"
 PROTOCOL = "the first caption of each clip, seed 0; of the length of a clip"
 CHARTS = (
@@ -52,6 +59,8 @@ class SoundTest:
       clips: at most so many, spread evenly over the split; None = all.
       options: how sounds are made, where it is not the maker's default: sampler, steps, guidance, candidates.
       batch_size: sounds made at a time.
+      ranker: a CLAP that picks among candidates.
+      retrieval: what is retrieved, where it is not what the run was trained with: datastore, count, mode.
     """
 
     backbone: str
@@ -59,15 +68,25 @@ class SoundTest:
     clips: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
+    ranker: str | None = None
+    retrieval: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def chosen(self) -> dict[str, Any]:
         """What is not the default, as the name of an evaluation has it."""
-        return dict(self.options) | ({"clips": self.clips} if self.clips else {})
+        retrieved = {name: PurePath(str(value)).name for name, value in self.retrieval.items()}
+        return dict(self.options) | ({"clips": self.clips} if self.clips else {}) | retrieved
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Hashes of the networks that measure."""
+        names = {"backbone": self.backbone, "clap": self.clap, "ranker": self.ranker}
+        return {role: open_tower(name, False).digest for role, name in names.items() if name is not None}
 
     def __post_init__(self) -> None:
-        if odd := sorted(set(self.options) - set(OPTIONS)):
-            raise UsageError(f"{odd[0]}: a system that makes sounds does not take it; it takes {', '.join(OPTIONS)}")
+        for given, known in ((self.options, OPTIONS), (self.retrieval, RETRIEVAL)):
+            if odd := sorted(set(given) - set(known)):
+                raise UsageError(f"{odd[0]}: a system that makes sounds does not take it; it takes {', '.join(known)}")
 
 
 def evaluate_maker(maker: Maker, model: Exported, tested: Tested, test: SoundTest, *, progress: bool = True) -> Evaluation:
@@ -87,7 +106,8 @@ def evaluate_maker(maker: Maker, model: Exported, tested: Tested, test: SoundTes
     names = {own: f"{i:06d}" for own, i in zip(real.ids, places, strict=True)}  # an id need not be a file name
     network = Backbone(test.backbone, progress=progress)
     plan = make_plan(seconds=model.config.data.seconds, **test.options)
-    orders = [Order(names[own], Wish(real.captions[own])) for own in real.ids]
+    maker, retriever = _with_truth(maker, real)
+    orders = [Order(names[own], Wish(real.captions[own], clip=own)) for own in real.ids]
     written, _ = write_sounds(maker, orders, tested.folder / SOUNDS, plan, batch_size=test.batch_size, progress=progress)
     made = file_set(TITLE, {own: one.path for own, one in zip(real.ids, written, strict=True)})
     back = SoundSet(ROUND_TRIP, real.ids, partial(round_trip, maker, real))
@@ -97,7 +117,14 @@ def evaluate_maker(maker: Maker, model: Exported, tested: Tested, test: SoundTes
     facts = SimpleNamespace(config=model.config, card=model.card, parameters=sum(x.size for x in jax.tree.leaves(model.params)))
     card = metric_card(facts, tested, PROTOCOL, real.ids) | {"sounds": sampling, "vocoder": type(maker.networks.vocoder).__name__}
     card |= {name: said for name, said in found.card.items() if name not in card}
-    tables: list[Section] = [*_tables(found), MetricTable(ROUND_TRIP, [row for one in _tables(ceiling) for row in one.metrics])]
+    retrieved, values = [], {}
+    if retriever.datastore is not None and real.labels:
+        texts = maker.networks.text.embed_text([order.wish.prompt for order in orders])
+        pairs = retriever.neighbours([order.wish for order in orders], texts)
+        given = dict(zip(real.ids, pairs[..., 0], strict=True))
+        rows, values = retrieval_metrics(retriever.datastore, retriever.classes, given, found.compared, network, progress=progress)
+        retrieved = [MetricTable(RETRIEVED, rows)]
+    tables: list[Section] = [*_tables(found), *retrieved, MetricTable(ROUND_TRIP, [row for one in _tables(ceiling) for row in one.metrics])]
     sections = [*tables, Card("Metric card", card)]
     report = write_report(
         tested.folder / "report.html",
@@ -105,12 +132,22 @@ def evaluate_maker(maker: Maker, model: Exported, tested: Tested, test: SoundTes
         subtitle=f"{len(real.ids)} clips; trained on {tested.trained_name}, tested on {tested.tested_name}",
         sections=[*tables, _examples(real, (made, real, back)), *training_curves(tested.workdir, CHARTS), sections[-1], READING],
     )
-    scores = found.scores | {f"round trip/{name}": value for name, value in ceiling.scores.items()}
+    scores = found.scores | {row.name: row.value for table in retrieved for row in table.metrics}
+    scores |= {f"round trip/{name}": value for name, value in ceiling.scores.items()}
     kept = {name: np.float64(value) for name, value in found.scores.items()}
-    kept |= {name: np.asarray(values) for name, values in found.per_clip.items()}
+    kept |= {name: np.asarray(numbers) for name, numbers in (found.per_clip | found.groups | values).items()}
     save_arrays(tested.folder / GAPS, kept)
-    path = write_whole(tested.folder / "scores.json", json.dumps({"scores": scores, "card": card}, indent=2) + "\n")
+    path = write_whole(tested.folder / SCORES, json.dumps({"scores": scores, "card": card, TEST: test.identity}, indent=2) + "\n")
     return Evaluation(scores, sections, report, path, gaps=kept)
+
+
+def load_sounds(folder: Path, test: SoundTest) -> dict[str, np.ndarray] | None:
+    """What an earlier evaluation in this folder saved, None where there was none or other networks measured."""
+    try:
+        measured = json.loads((folder / SCORES).read_text(encoding="utf-8"))[TEST]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return load_gaps(folder) if measured == test.identity else None
 
 
 def round_trip(maker: Maker, real: SoundSet, ids: Sequence[str]) -> Iterator[Heard]:
@@ -126,6 +163,15 @@ def round_trip(maker: Maker, real: SoundSet, ids: Sequence[str]) -> Iterator[Hea
         waveforms = np.asarray(maker.networks.vocoder(vae.decode(vae.encode(to_mel(rows, maker.geometry.mel)))))
         for waveform, clip in zip(waveforms, clips, strict=False):
             yield waveform[: len(clip)], rate
+
+
+def _with_truth(maker: Maker, real: SoundSet) -> tuple[Maker, Retriever]:
+    """The maker whose controls know which classes sound in the clips. UsageError where one asks and the data do not tell."""
+    retriever = maker.networks.retrieval
+    if retriever.options.mode in BY_TRUTH and not real.labels:
+        raise UsageError(f"retrieval.mode '{retriever.options.mode}' asks which classes clips have, and {real.name} do not tell")
+    retriever = replace(retriever, truth={own: labels > 0 for own, labels in real.labels.items()})
+    return Maker(replace(maker.networks, retrieval=retriever), maker.source), retriever
 
 
 def _tables(scored: ScoredSounds) -> list[MetricTable]:

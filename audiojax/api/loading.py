@@ -1,6 +1,7 @@
 """Opening a finished model, whatever it does: finds sounds, describes or makes them, bridges their embeddings, or encodes them."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from audiojax.api.bridging import Bridge
@@ -57,7 +58,7 @@ def load(path: str | os.PathLike) -> RunFinder | Captioner | Bridge | Maker | To
     model = whole(load_export(folder), path)
     if opener := opener_of(model.config):
         return opener(model, source=lasting_name(path))
-    if model.config.paper == "re_audioldm" and model.config.phases[-1] == "diffusion":
+    if makes_sounds(model.config):
         return open_run_maker(model, lasting_name(path))
     if model.config.paper in ("towers", "re_audioldm"):
         return open_tower_run(folder)
@@ -115,18 +116,38 @@ def load_bridge(path: str | os.PathLike) -> Bridge:
     raise UsageError(f"{shown(path)}: holds a {type(load(path)).__name__}, which does not bridge embeddings; Diffusion-Link does")
 
 
-def load_maker(path: str | os.PathLike, **options: Any) -> Maker:
+def load_maker(
+    path: str | os.PathLike,
+    *,
+    ranker: str | os.PathLike | None = None,
+    retrieval: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    **public: Any,
+) -> Maker:
     """What `load` gives, ready to make sounds.
 
     Args:
-      options: of public weights: heads, dtype, tokenizer, ranker, progress; see `audiojax.api.maker_parts.open_maker`.
+      ranker: a CLAP that picks among candidates.
+      retrieval: of a run, keys of its config's section `retrieval` that differ from training: datastore (splits of its data joined by "+",
+        or the folder of a sound index), mode, count.
+      progress: say on stderr what was loaded, and under which licence.
+      public: of public weights: heads, dtype, tokenizer; see `audiojax.api.maker_parts.open_maker`.
 
     Raises:
-      UsageError: as `load`, or the model does not make sounds.
+      UsageError: as `load`, the model does not make sounds, or does not take an option.
     """
     if is_maker(path):
-        return open_maker(path, **options)
-    model = load(path)
-    if not isinstance(model, Maker):
-        raise UsageError(f"{shown(path)}: holds a {type(model).__name__}, which does not make sounds; a folder of AudioLDM does")
-    return model
+        if retrieval:
+            raise UsageError(f"{shown(path)}: is AudioLDM, which retrieves nothing and has no use for retrieval.{next(iter(retrieval))}")
+        return open_maker(path, ranker=ranker, progress=progress, **public)
+    model = None if is_public(path) else whole(load_export(final_folder(path)), path)
+    if model is None or not makes_sounds(model.config):
+        raise UsageError(f"{shown(path)}: holds a {type(load(path)).__name__}, which does not make sounds; a folder of AudioLDM does")
+    if public:
+        raise UsageError(f"{shown(path)}: is a run, whose config says it all; {next(iter(public))} is an option of public weights")
+    return open_run_maker(model, lasting_name(path), retrieval=retrieval, ranker=ranker, progress=progress)
+
+
+def makes_sounds(config: Any) -> bool:
+    """Whether a run makes sounds from texts."""
+    return config.paper == "re_audioldm" and config.phases[-1] == "diffusion"

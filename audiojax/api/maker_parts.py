@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audiojax.api.making import Maker, Networks
+from audiojax.api.opening import open_tower
 from audiojax.api.outside import lasting_name
 from audiojax.api.weights import load_pretrained
 from audiojax.errors import UsageError
@@ -85,7 +86,7 @@ def open_maker(
     own = text if isinstance(text, ClapTower) else None
     found = {part: load_pretrained(place, part=part, sharding=layout.replicated, **shared) for part in ("vae", "vocoder")}
     found["unet"] = load_pretrained(place, part=unet, sharding=layout.replicated, heads=heads, **shared)
-    return Maker(Networks(text=text, schedule=schedule, layout=layout, ranker=_ranker(ranker) or own, **found), lasting_name(name))
+    return Maker(Networks(text=text, schedule=schedule, layout=layout, ranker=open_ranker(ranker) or own, **found), lasting_name(name))
 
 
 def _parts_of(file: Path) -> set[str]:
@@ -127,10 +128,11 @@ def _schedule_of(file: Path) -> Schedule:
     return make_schedule(name, NOISE_LEVELS, **{key: number(facts, key, where=SCHEDULER) for key in ("beta_start", "beta_end")})
 
 
-def _ranker(name: str | os.PathLike | None) -> ClapTower | None:
+def open_ranker(name: str | os.PathLike | None) -> ClapTower | None:
+    """The CLAP that picks among candidates; None without a name. UsageError where it does not hear, or does not read words."""
     if name is None:
         return None
-    tower = load_pretrained(name, progress=False)
+    tower = open_tower(name, progress=False)
     if not isinstance(tower, ClapTower) or tower.tokenizer is None:
         raise UsageError(f"{shown(name)}: is no CLAP with both halves and a tokenizer, which ranking needs")
     return tower

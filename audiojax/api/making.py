@@ -44,8 +44,8 @@ class Retrieval(Protocol):
 
     facts: str
 
-    def contexts(self, prompts: Sequence[str], vectors: Float[np.ndarray, "b d"]) -> tuple[Context, ...]:
-        """(tokens, mask) for each context of the U-Net, of texts and their embeddings."""
+    def contexts(self, wishes: Sequence[Wish], vectors: Float[np.ndarray, "b d"]) -> tuple[Context, ...]:
+        """(tokens, mask) for each context of the U-Net, of wishes and the embeddings of their prompts."""
 
     def null(self, rows: int) -> tuple[Context, ...]:
         """The same where nothing is wanted."""
@@ -271,7 +271,7 @@ class Maker:
         null = np.stack([vectors[wish.negative] for wish, _ in filled])
         told: Mapping[str, tuple[Context, ...]] = {}
         if retrieval := self.networks.retrieval:
-            told = {"contexts": retrieval.contexts([wish.prompt for wish, _ in filled], labels), "null_contexts": retrieval.null(size)}
+            told = {"contexts": retrieval.contexts([wish for wish, _ in filled], labels), "null_contexts": retrieval.null(size)}
         _, waveforms = self.sounds(labels, null, noise, keys, plan, reference, **told)
         for waveform in np.asarray(waveforms)[: len(batch), :samples]:
             yield waveform if reference is None else with_kept(waveform, reference, self.sample_rate)

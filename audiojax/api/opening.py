@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from audiojax.api.weights import cached
+from audiojax.api.weights import cached, load_pretrained
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
@@ -19,6 +19,8 @@ from audiojax.pretrained.store import is_converted
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.base import Tower
 from audiojax.trainer.export import load_export
+
+DIGEST = 16  # digits of a digest on a card
 
 
 def is_public(path: str | os.PathLike) -> bool:
@@ -52,6 +54,26 @@ def final_folder(path: str | os.PathLike) -> Path:
     if (path / "config.json").is_file():
         raise UsageError(f"{path}: the run is not finished; `audiojax train` with the same --config and --workdir goes on")
     raise UsageError(f"{path}: holds no audiojax model (neither final/ nor card.json)")
+
+
+def open_tower(name: str | os.PathLike, progress: bool = True, **options: Any) -> Tower:
+    """A public checkpoint, or a tower that `audiojax towers` trained.
+
+    Args:
+      options: of `load_pretrained`, for what is public.
+
+    Raises:
+      UsageError: there is neither.
+      AudiojaxError: its weights cannot be read.
+    """
+    if is_public(name):
+        return load_pretrained(name, progress=progress, **options)
+    if Path(name).expanduser().exists():
+        return open_tower_run(final_folder(name))
+    raise UsageError(
+        f"{shown(name)}: no such file or folder, and not in the hub cache; give a folder with weights, or fetch them: "
+        f"audiojax weights convert {shown(name)} --out DIR --download"
+    )
 
 
 def open_tower_run(folder: Path) -> Tower:

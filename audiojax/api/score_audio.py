@@ -47,6 +47,8 @@ class ScoredSounds:
       metrics: rows of all tables.
       ids: of the pairs; without pairs, of the generated sounds.
       per_clip: values in the order of `ids`.
+      groups: values of those of them that a score is of, whose mean it is.
+      compared: the features of both sets.
       sections: tables and the metric card, for the console.
       card: how the scores came about.
       remarks: what was left out, is silent or too few, one line each.
@@ -56,6 +58,8 @@ class ScoredSounds:
     metrics: Sequence[Metric]
     ids: Sequence[str]
     per_clip: Mapping[str, Sequence[float]]
+    groups: Mapping[str, Sequence[float]]
+    compared: Compared
     sections: Sequence[Section]
     card: Mapping[str, Any]
     remarks: Sequence[str]
@@ -116,12 +120,14 @@ def score_audio(
         metric, per_clip["clap"] = clap_metric(compared, finder, prompts, progress)
         metrics.append(metric)
     metric, per_clip["silent"] = silence_metric(compared)
-    tables = [MetricTable(TITLE, [*metrics, metric]), *_bucket_table(compared)]
+    buckets, groups = _buckets(compared)
+    tables = [MetricTable(TITLE, [*metrics, metric])] + [MetricTable(BUCKETS, buckets)] * bool(buckets)
     remarks = [*compared.made.remarks(), *compared.real.remarks(), *compared.rank_remark()]
     card = _card(compared, network, finder, remarks)
     sections = [*tables, Card("Metric card", card)]
     report = None if out is None else _report(out, compared, prompts, sections)
-    return ScoredSounds([row for table in tables for row in table.metrics], compared.ids, per_clip, sections, card, remarks, report)
+    rows = [row for table in tables for row in table.metrics]
+    return ScoredSounds(rows, compared.ids, per_clip, groups, compared, sections, card, remarks, report)
 
 
 def _prompts(made: SoundSet, real: SoundSet, clap: str | os.PathLike | None, captions: str | os.PathLike | None) -> Mapping[str, str]:
@@ -141,14 +147,14 @@ def _hear(network: Backbone, sounds: SoundSet, ids: Sequence[str], progress: boo
         return Measured(sounds, network.hear(ids, sounds.read(ids), lambda: bar.advance(task)))
 
 
-def _bucket_table(compared: Compared) -> list[MetricTable]:
-    """The scores by tier of classes, where the classes of the sounds are known."""
+def _buckets(compared: Compared) -> tuple[list[Metric], dict[str, list[float]]]:
+    """The scores by tier of classes, with their values, where the classes of the sounds are known."""
     labels = compared.real.sounds.labels
     known = [own for own in compared.ids if own in labels] if compared.paired else []
     if not known:
-        return []
+        return [], {}
     rows = (one.rows(known) for one in (compared.made, compared.real))
-    return [MetricTable(BUCKETS, bucket_metrics(*rows, np.stack([labels[own] for own in known])))]
+    return bucket_metrics(*rows, np.stack([labels[own] for own in known]))
 
 
 def _card(compared: Compared, network: Backbone, finder: ClapFinder | None, remarks: Sequence[str]) -> dict[str, Any]:

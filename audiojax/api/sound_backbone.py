@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from audiojax.api.caption_models.texts import DIGEST, open_tower
-from audiojax.api.opening import final_folder, is_public
+from audiojax.api.opening import DIGEST, final_folder, is_public, open_tower
 from audiojax.api.sound_sets import Heard
 from audiojax.audio.io import SILENCE
 from audiojax.audio.lengths import slide

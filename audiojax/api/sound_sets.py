@@ -12,6 +12,7 @@ from jaxtyping import Float
 from audiojax.api.caption_pairs import read_captions
 from audiojax.audio.pool import decode_files
 from audiojax.audio.reasons import BadAudio
+from audiojax.data.examples import facts_of
 from audiojax.data.layouts.clips import Fault, Sound
 from audiojax.data.layouts.files import SoundIndex
 from audiojax.data.layouts.records import clip_id_of
@@ -98,22 +99,8 @@ def split_set(name: str) -> SoundSet:
     sizes = [word for word in words if word not in domains]
     if split not in (*SPLITS, "datastore") or len(domains) > 1 or len(sizes) > 1:
         raise UsageError(f"{shown(name)}: write {WORLD}SPLIT,SIZE,DOMAIN, such as {WORLD}test,mini,studio; splits are {', '.join(SPLITS)}")
-    return record_set(name, SceneSource(split, *(sizes or ["mini"]), domain=(domains or ["studio"])[0], seconds=SECONDS))
-
-
-def record_set(name: str, source: SceneSource) -> SoundSet:
-    """The clips of a source, with their first captions and their classes."""
-    scenes = [source.scene(i) for i in range(len(source))]
-    places = {f"{source.domain}-{scene.split}-{scene.index:06d}": i for i, scene in enumerate(scenes)}
-    labels = {own: class_activity({"scene": scenes[i].to_json(), "id": own}).max(axis=0) for own, i in places.items()}
-    captions = {own: source.captions(i)[0] for own, i in places.items()}
-
-    def read(ids: Sequence[str]) -> Iterator[Heard]:
-        for own in ids:
-            record = source[places[own]]
-            yield to_float(record["audio"]), record["sample_rate"]
-
-    return SoundSet(name, sorted(places), read, captions=captions, labels=labels)
+    source = SceneSource(split, *(sizes or ["mini"]), domain=(domains or ["studio"])[0], seconds=SECONDS)
+    return clip_set(name, source, range(len(source)))
 
 
 def clip_set(name: str, source: Any, places: Sequence[int]) -> SoundSet:
@@ -124,7 +111,7 @@ def clip_set(name: str, source: Any, places: Sequence[int]) -> SoundSet:
     """
     where, captions, labels = {}, {}, {}
     for place in places:
-        record = source[place]
+        record = facts_of(source, place)
         own = record["id"]
         if own in where:
             raise UsageError(f"{name}: two clips have the id '{own}'")

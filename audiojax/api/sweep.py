@@ -24,9 +24,9 @@ from audiojax.api.evaluate import evaluate
 from audiojax.api.evaluate_bridging import load_gaps
 from audiojax.api.evaluate_describing import load_counts
 from audiojax.api.evaluate_finding import load_ranks
-from audiojax.api.evaluate_making import SoundTest
+from audiojax.api.evaluate_making import SoundTest, load_sounds
 from audiojax.api.evaluation import Evaluation, place
-from audiojax.api.loading import opener_of
+from audiojax.api.loading import makes_sounds, opener_of
 from audiojax.api.train import train
 from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError
@@ -110,7 +110,7 @@ def sweep(
         raise UsageError("--probes is for systems that find, and these do not")
     if (sounds is None) is (kind is MAKING):
         raise UsageError("--backbone: systems that make sounds need it, a CNN14 by which sounds are compared, and others do not take it")
-    chosen = {} if sounds is None else sounds.chosen
+    chosen, load = ({}, kind.load) if sounds is None else (sounds.chosen, partial(load_sounds, test=sounds))
     domains = list(domains) or list(dict.fromkeys(data_name(to_dict(loaded.data)) for loaded in configs))
     measured: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for number, ((setting, seed), loaded) in enumerate(zip(plans, configs, strict=True), 1):
@@ -121,7 +121,7 @@ def sweep(
         trained_on = data_name(to_dict(loaded.data))
         for domain in domains:
             other = domain if domain != trained_on else None
-            found = kind.load(folder / "evaluation" / place(split, other, chosen))
+            found = load(folder / "evaluation" / place(split, other, chosen))
             if found is None or probes and not any(name.startswith(PROBED) for name in found):
                 found = kind.pick(evaluate(folder, split, domain=other, probes=probes, sounds=sounds, progress=progress))
             measured.setdefault((name, domain), []).append(found)
@@ -136,7 +136,7 @@ def sweep(
 def kind_of(config: ConfigDict) -> Kind:
     """What is compared of runs of a config."""
     opener = opener_of(config) or object
-    if config.paper == "re_audioldm" and config.phases[-1] == "diffusion":
+    if makes_sounds(config):
         return MAKING
     return DESCRIBING if issubclass(opener, Captioner) else BRIDGING if issubclass(opener, Bridge) else FINDING
 

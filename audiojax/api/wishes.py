@@ -23,11 +23,13 @@ class Wish:
       prompt: what is to be heard.
       negative: what is not.
       seed: decides all that is drawn, together with the prompt.
+      clip: id of the clip whose caption the prompt is, which is not retrieved for it; "" = of none.
     """
 
     prompt: str
     negative: str = ""
     seed: int = 0
+    clip: str = ""
 
 
 @dataclass(frozen=True)

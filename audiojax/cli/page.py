@@ -61,11 +61,11 @@ def opened(args: Namespace) -> "tuple[Maker | Captioner | Searcher, Index | None
 
     if args.index or args.audio:
         model, index = search.opened(args)
-    elif is_maker(args.model):
+    elif maker_options(args) or is_maker(args.model):
         return api.load_maker(args.model, **maker_options(args), progress=not args.quiet), None
     else:
         model, index = api.load(args.model), None
-    if given := [name for name in ("ranker", "tokenizer") if getattr(args, name) is not None]:
+    if given := list(maker_options(args)):
         raise UsageError(f"--{given[0]} is for models that make sounds, and {shown(args.model or args.index)} does not")
     if isinstance(model, api.Maker | api.Captioner) or index is not None:
         return model, index

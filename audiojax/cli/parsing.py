@@ -188,6 +188,8 @@ def add_sound_test(parser: argparse.ArgumentParser) -> None:
         "--backbone", metavar="NAME", help="CNN14 by which made sounds are compared with real ones: weights, or a tagger's run"
     )
     group.add_argument("--clips", type=whole_number(2), metavar="N", help="at most so many of the split, spread evenly (default: all)")
+    group.add_argument("--ranker", metavar="NAME", help="a CLAP that picks among candidates")
+    _add_retrieval_options(group)
 
 
 def sound_test(args: argparse.Namespace) -> Any:
@@ -197,8 +199,9 @@ def sound_test(args: argparse.Namespace) -> Any:
       UsageError: an option of that test without --backbone, or one beside it that is for systems that describe.
     """
     if args.backbone is None:
-        if args.clips is not None:
-            raise UsageError("--clips belongs to --backbone, which systems that make sounds are measured by")
+        given = [name for name in ("clips", "ranker", *RETRIEVAL_OPTIONS) if getattr(args, name) is not None]
+        if given:
+            raise UsageError(f"--{given[0].replace('_', '-')} belongs to --backbone, which systems that make sounds are measured by")
         return None
     from audiojax.api.evaluate_making import SoundTest
 
@@ -207,23 +210,43 @@ def sound_test(args: argparse.Namespace) -> Any:
         raise UsageError(f"--{given[0].replace('_', '-')} is for systems that describe, and --backbone for those that make sounds")
     options = {name: getattr(args, name) for name in ("steps", "guidance", "sampler") if getattr(args, name) is not None}
     options |= {"candidates": args.candidates} if getattr(args, "candidates", 1) > 1 else {}
-    return SoundTest(args.backbone, args.clap, args.clips, options, getattr(args, "batch_size", None))
+    opened = {"ranker": args.ranker, "retrieval": _retrieval_options(args)}
+    return SoundTest(args.backbone, args.clap, args.clips, options, getattr(args, "batch_size", None), **opened)
 
 
 MAKER_OPTIONS = ("heads", "dtype", "tokenizer", "ranker")
+RETRIEVAL_OPTIONS = ("retrieval_datastore", "retrieval_count", "retrieval_mode")
 
 
 def add_maker_options(parser: argparse.ArgumentParser) -> None:
     """How a model that makes sounds is opened."""
     group = parser.add_argument_group("a model that makes sounds")
-    group.add_argument(
-        "--heads", choices=("trained", "diffusers"), default="trained", help="how the U-Net's attention is split (default: %(default)s)"
-    )
-    group.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation (default: %(default)s)")
+    public = "of public weights"
+    group.add_argument("--heads", choices=("trained", "diffusers"), help=f"how the U-Net's attention is split, {public} (default: trained)")
+    group.add_argument("--dtype", choices=("float32", "bfloat16"), help=f"of the computation, {public} (default: float32)")
     group.add_argument("--tokenizer", metavar="DIR", help="folder of roberta-base's, for a .ckpt (default: in the hub's local cache)")
     group.add_argument("--ranker", metavar="NAME", help="a CLAP that picks among candidates (default: the .ckpt's own)")
+    _add_retrieval_options(group)
 
 
 def maker_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of `audiojax.api.load_maker`."""
-    return {name: getattr(args, name) for name in MAKER_OPTIONS}
+    """Arguments of `audiojax.api.load_maker`, those that are given."""
+    given = {name: getattr(args, name) for name in MAKER_OPTIONS} | {"retrieval": _retrieval_options(args)}
+    return {name: value for name, value in given.items() if value}
+
+
+def _add_retrieval_options(group: Any) -> None:
+    """What a run of Re-AudioLDM retrieves, where it is not what its config says."""
+    own = "(default: as it was trained)"
+    group.add_argument(
+        "--retrieval-datastore", metavar="NAME", help=f"splits of its data joined by +, or the folder of a sound index {own}"
+    )
+    group.add_argument("--retrieval-count", type=whole_number(1), metavar="K", help=f"clips retrieved for a prompt {own}")
+    modes = ("clap", "random", "wrong_class", "oracle", "none")
+    group.add_argument("--retrieval-mode", choices=modes, help=f"how; clap, none, or a control that SoundWorld's truth allows {own}")
+
+
+def _retrieval_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keys of the config's section `retrieval` that are given."""
+    given = {name.removeprefix("retrieval_"): getattr(args, name) for name in RETRIEVAL_OPTIONS}
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,9 +1,9 @@
 """What the pipeline reads: records by number, the examples that clips with their captions make, and what sources keep or leave out.
 
-A source of records has a length, `source[i]` and, where it can tell them without reading the sound, `captions(i)`.
+A source of records has a length, `source[i]` and, where it can tell it without reading the sound, `facts(i)`: the rest of the record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def example_source(source: Any, mode: str, captions: int | None = None) -> Examp
 
 
 def captions_of_each(source: Any) -> int:
-    """How many captions every clip of a source has; reads the source once, unless it has `captions(i)`.
+    """How many captions every clip of a source has; reads the source once, unless it has `facts(i)`.
 
     Raises:
       UsageError: not all have equally many; it names how many have which number, and some of them.
@@ -69,13 +69,18 @@ def captions_of_each(source: Any) -> int:
 
 
 def _ids(source: Any, clips: Sequence[int], most: int = 3) -> str:
-    ids = ", ".join(f"'{source[clip].get('id', clip)}'" for clip in clips[:most])
+    ids = ", ".join(f"'{facts_of(source, clip).get('id', clip)}'" for clip in clips[:most])
     return ids + (", ..." if len(clips) > most else "")
 
 
 def captions_of(source: Any, index: int) -> Sequence[str]:
     """The captions of one clip, without its sound where the source can tell them so."""
-    return source.captions(index) if callable(getattr(source, "captions", None)) else source[index]["captions"]
+    return facts_of(source, index)["captions"]
+
+
+def facts_of(source: Any, index: int) -> Mapping[str, Any]:
+    """What the record of one clip says: "id", "captions", "scene", as far as the source has them; without its sound where it can."""
+    return source.facts(index) if callable(getattr(source, "facts", None)) else source[index]
 
 
 class MemorySource:
@@ -94,11 +99,9 @@ class MemorySource:
             record = self.records[index] = self.source[index]
         return record
 
-    def captions(self, index: int) -> Sequence[str]:
-        """The captions of one clip; keeps its record only where the source has no other way to tell them."""
-        if index in self.records or not callable(getattr(self.source, "captions", None)):
-            return self[index]["captions"]
-        return self.source.captions(index)
+    def facts(self, index: int) -> Mapping[str, Any]:
+        """What one record says; it is kept only where the source has no other way to tell."""
+        return self[index] if index in self.records or not callable(getattr(self.source, "facts", None)) else self.source.facts(index)
 
     def identity(self) -> str:
         """Of the source."""
@@ -121,11 +124,7 @@ class CaptionSource:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Any:
-        return {"captions": self.captions(index)}
-
-    def captions(self, index: int) -> Sequence[str]:
-        """The captions of one clip."""
-        return captions_of(self.source, index)
+        return {"captions": captions_of(self.source, index)}
 
     def identity(self) -> str:
         """Of the source."""

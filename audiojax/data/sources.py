@@ -13,9 +13,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from audiojax.data.examples import facts_of
 from audiojax.errors import AudiojaxError, UsageError
 
 FIELDS = ("audio", "sample_rate", "id", "captions", "scene")
+TOLD = ("id", "captions", "scene")  # of these, what is told without the sound
 DERIVED = {"datastore": "train+unseen"}  # used where the split itself is not stored
 
 
@@ -50,7 +52,7 @@ class StoredRecords:
             raise UsageError(
                 f"{self.folder}: no field {missing[0]!r}; records need {', '.join(self.fields)} (see the README's data schema)"
             )
-        self._caption_features = tfds.features.FeaturesDict({"captions": self._features["captions"]})
+        self._told_features = tfds.features.FeaturesDict({name: self._features[name] for name in self.fields if name in TOLD})
         asked = self.split if self.split in stored else DERIVED.get(self.split, self.split)
         parts = asked.split("+")
         for part in parts:
@@ -79,19 +81,13 @@ class StoredRecords:
         """Hash of what is stored: of the data set's description, with its shards and their sizes, and the split."""
         return hashlib.sha256((self.folder / "dataset_info.json").read_bytes() + self.split.encode()).hexdigest()
 
-    def captions(self, index: int) -> list[str]:
-        """The captions of one record; its audio is not decoded."""
-        return _texts(self._caption_features.deserialize_example_np(self._stored(index))["captions"])
+    def facts(self, index: int) -> dict:
+        """What one record says: "id", "captions" and, of sounds, "scene"; its audio is not decoded."""
+        return _told(self._told_features.deserialize_example_np(self._stored(index)))
 
     def __getitem__(self, index: int) -> dict:
         raw = self._features.deserialize_example_np(self._stored(index))
-        return {
-            "audio": np.asarray(raw["audio"], np.int16),
-            "sample_rate": int(raw["sample_rate"]),
-            "id": _text(raw["id"]),
-            "captions": _texts(raw["captions"]),
-            "scene": _text(raw["scene"]),
-        }
+        return {"audio": np.asarray(raw["audio"], np.int16), "sample_rate": int(raw["sample_rate"]), **_told(raw)}
 
     def _stored(self, index: int) -> bytes:
         index = operator.index(index)
@@ -107,7 +103,7 @@ class StoredStates(StoredRecords):
 
     def __getitem__(self, index: int) -> dict:
         raw = self._features.deserialize_example_np(self._stored(index))
-        return {**raw, "id": _text(raw["id"]), "captions": _texts(raw["captions"])}
+        return {**raw, **_told(raw)}
 
 
 class JoinedRecords:
@@ -127,10 +123,10 @@ class JoinedRecords:
         """Of all sources, in order."""
         return " ".join(source.identity() for source in self.sources)
 
-    def captions(self, index: int) -> Sequence[str]:
-        """The captions of one record."""
+    def facts(self, index: int) -> Mapping[str, Any]:
+        """What one record says, without its sound where the source can tell."""
         source, inner = self._place(index)
-        return source.captions(inner)
+        return facts_of(source, inner)
 
     def __getitem__(self, index: int) -> dict:
         source, inner = self._place(index)
@@ -150,7 +146,7 @@ class ExtraCaptions:
     def __init__(self, source: Any, extra: Mapping[str, Sequence[str]]):
         """`extra` maps ids to captions; ids that the source does not have are left out, and `matched` says how many it has."""
         self.source = source
-        ids = [source[i]["id"] for i in range(len(source))]
+        ids = [facts_of(source, i)["id"] for i in range(len(source))]
         self._extra = [tuple(extra.get(name, ())) for name in ids]
         self.matched = sum(map(bool, self._extra))
 
@@ -164,14 +160,14 @@ class ExtraCaptions:
         """Of the source and of every caption."""
         return hashlib.sha256(repr((self.source.identity(), self._extra)).encode()).hexdigest()
 
-    def captions(self, index: int) -> Sequence[str]:
-        """The captions of one record, its own first."""
-        source = self.source
-        own = source.captions(index) if callable(getattr(source, "captions", None)) else source[index]["captions"]
-        return [*own, *self._extra[operator.index(index)]]
+    def facts(self, index: int) -> dict:
+        """What one record says; its own captions come first."""
+        return self._with_more(facts_of(self.source, index), index)
 
     def __getitem__(self, index: int) -> dict:
-        record = self.source[index]
+        return self._with_more(self.source[index], index)
+
+    def _with_more(self, record: Mapping[str, Any], index: int) -> dict:
         return {**record, "captions": [*record["captions"], *self._extra[operator.index(index)]]}
 
 
@@ -198,6 +194,11 @@ def find_dataset(data_dir: str | Path) -> Path:
     if len(found) > 1:
         raise UsageError(f"{root}: holds {len(found)} datasets; name one: {', '.join(str(path.relative_to(root)) for path in found[:6])}")
     return found[0]
+
+
+def _told(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a stored record that are text, those that it has."""
+    return {name: _texts(raw[name]) if name == "captions" else _text(raw[name]) for name in TOLD if name in raw}
 
 
 def _texts(values: Iterable[object]) -> list[str]:

@@ -3,7 +3,6 @@
 import hashlib
 import operator
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +56,13 @@ class IndexRecords:
         facts = (self.sample_rate, self._paths, self._digests, self._captions)
         return hashlib.sha256(repr(facts).encode("utf-8", "backslashreplace")).hexdigest()
 
-    def captions(self, index: int) -> Sequence[str]:
-        """The captions of one sound."""
-        return self._captions[operator.index(index)]
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def facts(self, index: int) -> dict[str, Any]:
+        """What one record says, without its sound."""
         if not 0 <= operator.index(index) < len(self):
             raise IndexError(f"{self!r} has no record {index}")
+        return {"id": shown(self._paths[index]), "captions": self._captions[index], "scene": ""}
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        told = self.facts(index)
         clip = io.decode(self._root / self._paths[index], io.DecodeOptions(sample_rate=self.sample_rate))
-        return {
-            "audio": to_int16(clip.samples),
-            "sample_rate": self.sample_rate,
-            "id": shown(self._paths[index]),
-            "captions": self._captions[index],
-            "scene": "",
-        }
+        return {"audio": to_int16(clip.samples), "sample_rate": self.sample_rate, **told}

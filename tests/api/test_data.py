@@ -26,8 +26,8 @@ class Told:
     def __getitem__(self, index):
         raise AssertionError("only captions are wanted")
 
-    def captions(self, index):
-        return [f"a dog barks {index} times", "rain falls"]
+    def facts(self, index):
+        return {"captions": [f"a dog barks {index} times", "rain falls"]}
 
 
 @pytest.mark.parametrize("source", [Told(), MemorySource(Told())])

@@ -32,9 +32,6 @@ class States:
     def identity(self):
         return self.name
 
-    def captions(self, index):
-        return ["a", "b"]
-
     def __getitem__(self, index):
         return {"captions": ["a", "b"], "text_embedding": self.vectors[index]}
 
@@ -128,7 +125,7 @@ def test_the_sounds_of_an_index_are_records(sounds, tmp_path):
     out = index_of(sounds, tmp_path / "index", {"a.wav": ["a hum"], "b.wav": ["a buzz", "a drone"]})
     records = IndexRecords(out, 2 * RATE)
     assert [records[i]["id"] for i in range(len(records))] == ["a.wav", "b.wav"]
-    assert records[1]["captions"] == records.captions(1) == ["a buzz", "a drone"]
+    assert records[1]["captions"] == records.facts(1)["captions"] == ["a buzz", "a drone"]
     assert records[0]["audio"].shape == (2 * RATE,)
     assert records[0]["audio"].dtype == np.int16
     changed = IndexRecords(index_of(sounds, tmp_path / "index", {"a.wav": ["a hiss"]}), 2 * RATE)

@@ -2,17 +2,21 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import audiojax
 from audiojax.api.data import open_split
+from audiojax.api.datastore import classes_of
 from audiojax.api.evaluate_making import SoundTest
+from audiojax.api.wishes import Wish
 from audiojax.cli import main
 from audiojax.config import to_dict
-from audiojax.data.examples import captions_of
+from audiojax.data.examples import captions_of, facts_of
 from audiojax.errors import UsageError
+from audiojax.metrics.generation.likeness import NONE
 from audiojax.partition import flat_paths
 from audiojax.trainer.export import load_export
 from audiojax.trainer.interrupt import RunInterrupted
@@ -70,18 +74,72 @@ def test_a_run_makes_sounds_from_what_it_retrieves(run):
     np.testing.assert_allclose(alone.waveform, made[1].waveform, atol=1e-4)
     retrieval = maker.networks.retrieval
     vectors = maker.networks.text.embed_text(["a bell rings", "a dog barks"])
-    (heard, heard_mask), (read, read_mask) = retrieval.contexts(["a bell rings", "a dog barks"], vectors)
+    (heard, heard_mask), (read, read_mask) = retrieval.contexts([Wish("a bell rings"), Wish("a dog barks")], vectors)
     assert heard.shape[:2] == heard_mask.shape == (2, PAIRS * HEARD[0])
     assert read.shape[:2] == read_mask.shape == (2, PAIRS * READ[0])
     states = retrieval.datastore.states
     best = np.argmax([np.max(states[i]["text_embedding"] @ vectors[0]) for i in range(len(states))])
     np.testing.assert_allclose(heard[0, : HEARD[0]], states[int(best)]["audio_tokens"], atol=1e-6)
     assert not retrieval.null(3)[0][0].any()
-    more = retrieval.with_count(5).contexts(["a bell rings"], vectors[:1])[0][0]
-    np.testing.assert_allclose(more[:, : PAIRS * HEARD[0]], heard[:1], atol=1e-6)
-    assert more.shape[1] == 5 * HEARD[0]
-    with pytest.raises(UsageError, match="1000 pairs for a prompt"):
-        retrieval.with_count(1_000)
+
+
+def test_a_run_retrieves_otherwise_without_training(run):
+    """Another number of pairs, another datastore, none at all; and what cannot be retrieved."""
+    usual = audiojax.load_maker(run, progress=False)
+    asked, vectors = [Wish("a bell rings")], usual.networks.text.embed_text(["a bell rings"])
+    heard = usual.networks.retrieval.contexts(asked, vectors)[0][0]
+    more = audiojax.load_maker(run, retrieval={"count": 5}, progress=False)
+    found = more.networks.retrieval.contexts(asked, vectors)[0][0]
+    assert found.shape[1] == 5 * HEARD[0]
+    np.testing.assert_allclose(found[:, : PAIRS * HEARD[0]], heard, atol=1e-6)
+    fewer = audiojax.load_maker(run, retrieval={"datastore": "unseen"}, progress=False)
+    assert len(fewer.networks.retrieval.datastore.states) < len(usual.networks.retrieval.datastore.states)
+    none = audiojax.load_maker(run, retrieval={"mode": "none"}, progress=False)
+    assert none.networks.retrieval.datastore is None
+    assert not none.networks.retrieval.contexts(asked, vectors)[0][0].any()
+    assert len({maker.model_id for maker in (usual, more, fewer, none)}) == 4
+    for changes, words in (
+        ({"count": 1_000}, "'retrieval.count' is 1000"),
+        ({"datastore": "nothing"}, "split 'nothing'"),
+        ({"mode": "best"}, "config key 'retrieval.mode'"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            audiojax.load_maker(run, retrieval=changes, progress=False)
+    with pytest.raises(UsageError, match="heads is an option of public weights"):
+        audiojax.load_maker(run, heads="diffusers", progress=False)
+
+
+def test_controls_retrieve_by_the_truth_and_no_clip_is_given_itself(run):
+    """Of the training clips, whose own clips lie in the datastore."""
+    source = open_split(to_dict(load_export(run / "final").config)["data"], "train")
+    told = [source.facts(i) for i in range(6)]
+    wishes = [Wish(one["captions"][0], clip=one["id"]) for one in told]
+    truth = {one["id"]: classes_of([one], [0])[0] for one in told}
+    for mode in ("clap", "random", "oracle", "wrong_class"):
+        maker = audiojax.load_maker(run, retrieval={"mode": mode}, progress=False)
+        retriever = replace(maker.networks.retrieval, truth=truth)
+        rows = retriever.neighbours(wishes, maker.networks.text.embed_text([wish.prompt for wish in wishes]))[..., 0]
+        assert rows.shape == (6, PAIRS)
+        ids = [facts_of(retriever.datastore.records, i)["id"] for i in range(len(retriever.datastore.records))]
+        shared = retriever.classes.astype(int) @ np.stack([truth[wish.clip] for wish in wishes]).T.astype(int) > 0
+        for number, wish in enumerate(wishes):
+            assert wish.clip in ids
+            assert wish.clip not in [ids[row] for row in rows[number] if row != NONE]
+            found = [shared[row, number] for row in rows[number] if row != NONE]
+            there = shared[[own != wish.clip for own in ids], number]
+            if mode == "oracle":
+                assert all(found) or there.sum() < PAIRS
+            if mode == "wrong_class":
+                assert not any(found)
+
+
+def test_candidates_of_a_run_are_ranked(run, overrides):
+    clap = dict(word.split("=") for word in overrides)["init.clap"]
+    with pytest.raises(UsageError, match="name one that hears"):
+        audiojax.load_maker(run, progress=False).generate("a bell", seconds=0.32, steps=1, candidates=2)
+    maker = audiojax.load_maker(run, ranker=clap, progress=False)
+    (made,) = maker.generate("a bell", seconds=0.32, steps=1, candidates=2)
+    assert -1 <= made.score <= 1
 
 
 def test_made_sounds_are_measured_beside_the_round_trip(run, tmp_path, capsys):
@@ -98,6 +156,7 @@ def test_made_sounds_are_measured_beside_the_round_trip(run, tmp_path, capsys):
     sounds = sorted((folder / "sounds").glob("*.wav"))
     assert len(sounds) == facts["card"]["clips"] == 3
     assert {"Frechet distance", "KID", "KL (softmax)", "silent sounds", "round trip/KL (softmax)"} <= facts["scores"].keys()
+    assert {"precision of what is retrieved", "copy score", "copy score of the real clips"} <= facts["scores"].keys()
     assert all(np.isfinite(value) for value in facts["scores"].values())
     assert facts["card"]["sounds"] == "ddim, 2 steps, guidance 3.5, 1 candidates"
     assert "round trip" in (folder / "report.html").read_text(encoding="utf-8")
@@ -105,7 +164,10 @@ def test_made_sounds_are_measured_beside_the_round_trip(run, tmp_path, capsys):
     again = audiojax.evaluate(run, sounds=SoundTest(str(tmp_path / "tagger"), clips=3, options={"steps": 2}), progress=False)
     assert [path.stat().st_mtime_ns for path in sounds] == made  # they stay
     assert again.scores == facts["scores"]
-    assert again.gaps["kl_softmax"].shape == (3,)
+    assert again.gaps["kl_softmax"].shape == again.gaps["retrieval_precision"].shape == (3,)
+    assert main([*command, "--retrieval-count", "1", "--retrieval-mode", "wrong_class"]) == 0
+    other = json.loads((run / "evaluation" / "test-steps=2-clips=3-count=1-mode=wrong_class" / "scores.json").read_text())
+    assert other["scores"]["precision of what is retrieved"] == 0
     with pytest.raises(UsageError, match="--backbone is missing"):
         audiojax.evaluate(run, progress=False)
 

@@ -11,7 +11,7 @@ from audiojax.api import load_pretrained, score_audio
 from audiojax.api.score_buckets import bucket_metrics
 from audiojax.api.search import Searcher
 from audiojax.api.sound_backbone import Backbone
-from audiojax.api.sound_sets import folder_set, open_set, paired, record_set, with_captions
+from audiojax.api.sound_sets import clip_set, folder_set, open_set, paired, with_captions
 from audiojax.audio.reasons import BadAudio, Reason
 from audiojax.data.soundworld.classes import BY_NAME, CLASSES
 from audiojax.data.soundworld.source import SceneSource
@@ -211,7 +211,7 @@ def test_clap_score(backbone, tmp_path, monkeypatch):
 
 def test_a_split_of_soundworld_knows_its_classes_and_captions():
     source = SceneSource("test", "0.004")
-    sounds = record_set("soundworld:test", source)
+    sounds = clip_set("soundworld:test", source, range(len(source)))
     record = source[1]
     assert sounds.ids[1] == record["id"]
     assert sounds.captions[record["id"]] == record["captions"][0]
@@ -226,7 +226,8 @@ def test_a_split_of_soundworld_knows_its_classes_and_captions():
 
 
 def test_scores_of_soundworld(backbone):
-    sounds = record_set("soundworld:test", SceneSource("test", "0.006"))
+    source = SceneSource("test", "0.006")
+    sounds = clip_set("soundworld:test", source, range(len(source)))
     found = score(sounds, sounds, backbone)
     metrics = {metric.name: metric for metric in found.metrics}
     accuracies = [metric for name, metric in metrics.items() if name.startswith("tagger accuracy")]
@@ -247,13 +248,20 @@ def test_buckets_by_hand():
     real[2:] = np.roll(real[2:], 1, axis=1)
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(4, 3))
-    found = {metric.name: metric for metric in bucket_metrics((embeddings, made), (embeddings, real), labels)}
-    assert list(found) == ["tagger accuracy, head", "tagger accuracy, unseen", "KID, head (2 clips)", "KID, unseen (2 clips)"]
+    rows, values = bucket_metrics((embeddings, made), (embeddings, real), labels)
+    found = {metric.name: metric for metric in rows}
+    single = "tagger accuracy, single head events"
+    assert list(found) == ["tagger accuracy, head", "tagger accuracy, unseen", single, "KID, head (2 clips)", "KID, unseen (2 clips)"]
     head, unseen = found["tagger accuracy, head"], found["tagger accuracy, unseen"]
     assert (head.value, head.ceiling, unseen.value, unseen.ceiling) == (0.5, 1, 1, 0)
     assert head.chance == pytest.approx(1 / 52)
     assert found["KID, head (2 clips)"].value == pytest.approx(0, abs=1e-12)
-    others = bucket_metrics((embeddings, made[:, :9]), (embeddings, real[:, :9]), labels)
+    assert values == {"tagger accuracy, head": [1, 0], "tagger accuracy, unseen": [1, 1], single: [1, 0]}
+    labels[0, wanted[2]] = 1  # two events
+    rows, values = bucket_metrics((embeddings, made), (embeddings, real), labels)
+    assert values[single] == [0]
+    assert values["tagger accuracy, head"] == [1, 0]
+    others, _ = bucket_metrics((embeddings, made[:, :9]), (embeddings, real[:, :9]), labels)
     assert all(metric.name.startswith("KID") for metric in others)
 
 

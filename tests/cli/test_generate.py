@@ -20,10 +20,10 @@ def model(monkeypatch):
 def test_one_prompt_becomes_a_file_and_a_page(audiojax, model, tmp_path):
     out, page = f"{tmp_path}/bell.wav", f"{tmp_path}/bell.html"
     words = ["generate", "a bell & a gong", "--model", "m", "--out", out, "--report", page, "--seconds", "1.5", "--steps", "7", "--quiet"]
-    code, said, err = audiojax(*words, "--sampler", "dpm++", "--heads", "diffusers")
+    code, said, err = audiojax(*words, "--sampler", "dpm++", "--heads", "diffusers", "--retrieval-count", "5")
     assert (code, said.splitlines(), err) == (0, [f"{out}: 1.5 s", page], "")
     ((path, options),) = model.opened
-    assert (path, options["heads"], options["progress"]) == ("m", "diffusers", False)
+    assert (path, options) == ("m", {"heads": "diffusers", "retrieval": {"count": 5}, "progress": False})
     ((plan, reference),) = model.plans
     assert (plan.sampling.sampler, plan.sampling.steps, plan.seconds, reference) == ("dpm++", 7, 1.5, None)
     text = (tmp_path / "bell.html").read_text()

@@ -27,7 +27,7 @@ def test_a_maker_is_opened_with_its_options(audiojax, served, monkeypatch):
     monkeypatch.setattr(maker_parts, "is_maker", lambda path: True)
     monkeypatch.setattr(api, "load_maker", lambda path, **options: opened.append((path, options)) or made)
     assert audiojax("page", "--model", "m", "--ranker", "clap", "--dtype", "bfloat16", "--quiet") == (0, "", "")
-    assert opened == [("m", {"heads": "trained", "dtype": "bfloat16", "tokenizer": None, "ranker": "clap", "progress": False})]
+    assert opened == [("m", {"dtype": "bfloat16", "ranker": "clap", "progress": False})]
     assert served == [((made, None), {"host": "127.0.0.1", "port": 7860, "browser": True})]
 
 
@@ -36,8 +36,6 @@ def test_a_captioner_is_opened(audiojax, served, monkeypatch):
     monkeypatch.setattr(api, "load", lambda path: parrot)
     assert audiojax("page", "--model", "m", "--host", "localhost", "--port", "8000", "--no-browser")[0] == 0
     assert served == [((parrot, None), {"host": "localhost", "port": 8000, "browser": False})]
-    code, _, err = audiojax("page", "--model", "m", "--ranker", "clap")
-    assert (code, err) == (2, "audiojax: --ranker is for models that make sounds, and m does not\n")
 
 
 def test_a_finder_is_opened_with_what_it_searches(audiojax, served, monkeypatch, tmp_path):
@@ -51,6 +49,8 @@ def test_a_finder_is_opened_with_what_it_searches(audiojax, served, monkeypatch,
     assert audiojax("page", "--index", f"{tmp_path}/index")[0] == 0
     (((model, index), _),) = served
     assert (model, len(index), index.folder) == (finder, 3, tmp_path / "index")
+    code, _, err = audiojax("page", "--index", f"{tmp_path}/index", "--ranker", "clap")
+    assert (code, err) == (2, f"audiojax: --ranker is for models that make sounds, and {tmp_path}/index does not\n")
     monkeypatch.setattr(api, "load", lambda path: finder)
     code, _, err = audiojax("page", "--model", "tones")
     assert (code, err) == (2, "audiojax: tones: finds sounds: say where, with --index INDEX or --audio DIR\n")

@@ -237,11 +237,11 @@ def test_memory_source_tells_captions_without_reading_where_its_source_can():
 
     source = Told()
     kept = MemorySource(source)
-    assert kept.captions(3) == ["3 of 7"]
+    assert kept.facts(3)["captions"] == ["3 of 7"]
     assert source.reads == 0
     plain = Clips()
     kept = MemorySource(plain)
-    assert kept.captions(3) == kept[3]["captions"] == ["3a", "3b"]
+    assert kept.facts(3)["captions"] == kept[3]["captions"] == ["3a", "3b"]
     assert plain.reads == 1
 
 

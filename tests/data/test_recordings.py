@@ -69,7 +69,7 @@ def test_records_are_the_clips_in_their_order(dataset, folder):
         assert [records[i]["id"] for i in range(len(records))] == [clip.id for clip in clips]
         for i, clip in enumerate(clips):
             np.testing.assert_array_equal(records[i]["audio"], tone(int(clip.id)))
-            assert records.captions(i) == list(clip.captions)
+            assert records.facts(i)["captions"] == list(clip.captions)
             assert (records[i]["sample_rate"], records[i]["scene"]) == (RATE, "")
 
 

@@ -16,7 +16,7 @@ def test_joined_records_come_one_source_after_the_other():
     joined = JoinedRecords([Letters("ab"), Letters(""), Letters("cde")])
     assert len(joined) == 5
     assert [joined[i] for i in range(5)] == list("abcde")
-    assert [joined.captions(i) for i in (1, 2)] == [["bb"], ["cc"]]
+    assert [joined.facts(i)["captions"] for i in (1, 2)] == [["bb"], ["cc"]]
     assert pickle.loads(pickle.dumps(joined))[4] == "e"
 
 

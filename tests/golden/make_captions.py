@@ -51,8 +51,8 @@ def make_captions() -> tuple[list[str], list[list[str]]]:
     candidates, references = [], []
     hard = iter(HARD)
     for clip in range(CLIPS):
-        own = source.captions(clip)
-        candidates.append(disturbed(source.captions(rng.integers(CLIPS))[0] if clip % 5 == 4 else own[0]))
+        own = source.facts(clip)["captions"]
+        candidates.append(disturbed(source.facts(rng.integers(CLIPS))["captions"][0] if clip % 5 == 4 else own[0]))
         references.append([disturbed(text) for text in own[1:]] + [disturbed(own[0] if clip % 3 else own[1])])
         if clip % 2:
             references[-1][clip % REFERENCES] = next(hard, own[2])

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.caption_models.base import CaptionModel, Said
-from audiojax.api.caption_models.texts import DIGEST, RowsOnDevices, open_bert
+from audiojax.api.caption_models.texts import RowsOnDevices, open_bert
+from audiojax.api.opening import DIGEST
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.metrics.captions import bertscore

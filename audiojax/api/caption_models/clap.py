@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.caption_models.base import CaptionModel, Said
-from audiojax.api.caption_models.texts import DIGEST, open_tower
 from audiojax.api.clap_search import ClapFinder
+from audiojax.api.opening import DIGEST, open_tower
 from audiojax.api.sound_vectors import sound_vectors
 from audiojax.errors import UsageError
 from audiojax.files import shown

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from audiojax.api.caption_models.base import CaptionModel, Said
-from audiojax.api.caption_models.texts import DIGEST, RowsOnDevices, open_bert, open_tower
+from audiojax.api.caption_models.texts import RowsOnDevices, open_bert
+from audiojax.api.opening import DIGEST, open_tower
 from audiojax.api.weights import cached
 from audiojax.errors import UsageError
 from audiojax.files import shown

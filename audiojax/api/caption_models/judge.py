@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from audiojax.api.caption_models.base import CaptionModel, Said
 from audiojax.api.caption_models.llama_judge import LlamaJudge
-from audiojax.api.caption_models.texts import DIGEST
+from audiojax.api.opening import DIGEST
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown
 from audiojax.progress import counting_bar

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from audiojax.api.caption_models.base import CaptionModel, Said
-from audiojax.api.caption_models.texts import DIGEST, RowsOnDevices, open_tower
+from audiojax.api.caption_models.texts import RowsOnDevices
+from audiojax.api.opening import DIGEST, open_tower
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.progress import counting_bar

@@ -11,44 +11,21 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from audiojax.api.opening import final_folder, is_public, open_tower_run
-from audiojax.api.weights import load_pretrained
+from audiojax.api.opening import open_tower
 from audiojax.encoders.bert import BertEncoder
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.pretrained.hub import find_checkpoint
 from audiojax.pretrained.store import is_converted
 from audiojax.text.tokenizer import Tokenizer
-from audiojax.towers.base import Tower
 from audiojax.towers.llama import bucket
 from audiojax.towers.text import TextTower
 from audiojax.trainer.layout import Layout, make_layout
 from audiojax.typing import Array
 
 ROWS = 32  # texts at a time, at least one a device
-DIGEST = 16  # digits of a digest on a card
 
 RowFunction = Callable[[Mapping[str, Any], Int[Array, "b l"], Bool[Array, "b l"]], Float[Array, "b ..."]]
-
-
-def open_tower(name: str | os.PathLike, progress: bool = True, **options: Any) -> Tower:
-    """A public checkpoint, or a tower that `audiojax towers` trained.
-
-    Args:
-      options: of `load_pretrained`, for what is public.
-
-    Raises:
-      UsageError: there is neither.
-      AudiojaxError: its weights cannot be read.
-    """
-    if is_public(name):
-        return load_pretrained(name, progress=progress, **options)
-    if Path(name).expanduser().exists():
-        return open_tower_run(final_folder(name))
-    raise UsageError(
-        f"{shown(name)}: no such file or folder, and not in the hub cache; give a folder with weights, or fetch them: "
-        f"audiojax weights convert {shown(name)} --out DIR --download"
-    )
 
 
 def open_bert(name: str | os.PathLike, progress: bool = True) -> tuple[TextTower, Tokenizer]:

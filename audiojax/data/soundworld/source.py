@@ -64,20 +64,19 @@ class SceneSource:
             index -= len(anchors)
         raise AssertionError
 
-    def captions(self, index: int) -> list[str]:
-        """The five captions of one clip, without its sound."""
-        return grammar.captions(self.scene(index), self.domain)
+    def facts(self, index: int) -> dict:
+        """What the record of one clip says: "id", its five "captions" and "scene", without its sound."""
+        scene = self.scene(index)
+        return {
+            "id": f"{self.domain}-{scene.split}-{scene.index:06d}",
+            "captions": grammar.captions(scene, self.domain),
+            "scene": scene.to_json(),
+        }
 
     def span(self, start: int, stop: int) -> list[dict]:
         """Records start .. stop - 1, as far as the source goes; what a worker process makes at a time."""
         return [self[index] for index in range(start, min(stop, len(self)))]
 
     def __getitem__(self, index: int) -> dict:
-        scene = self.scene(index)
-        return {
-            "audio": render.render(scene, self.domain, self.sample_rate),
-            "sample_rate": self.sample_rate,
-            "id": f"{self.domain}-{scene.split}-{scene.index:06d}",
-            "captions": grammar.captions(scene, self.domain),
-            "scene": scene.to_json(),
-        }
+        sound = render.render(self.scene(index), self.domain, self.sample_rate)
+        return {"audio": sound, "sample_rate": self.sample_rate, **self.facts(index)}

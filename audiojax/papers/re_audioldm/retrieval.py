@@ -14,16 +14,17 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from audiojax.data.examples import facts_of
 from audiojax.data.transforms import StatesTransform
 from audiojax.errors import UsageError
 from audiojax.index.exact import ExactSearch
+from audiojax.metrics.generation.likeness import NONE
 from audiojax.papers.task import choice
 
 HOW = ("clap", "random", "wrong_class", "oracle", "none")
 BY_TRUTH = ("wrong_class", "oracle")  # ask which classes a clip has
 KEYS = ("text", "audio", "mean")
 UNUSED = ("audio_tokens", "text_tokens", "text_tokens_mask", "text_neighbours")  # leaves of a clip that only others ask for
-NONE = -1  # in place of a clip and of a caption: there is no such neighbour
 BLOCK = 256  # captions ranked together by the controls
 
 
@@ -79,12 +80,14 @@ class Keys:
       starts: first row of each clip, and the end.
       clips: number of each of these clips in the datastore.
       ids: of each of them, sorted.
+      names: by which a query's own clip is told among them: their ids, or what is alike where ids are made in two ways.
     """
 
     vectors: Float[np.ndarray, "m d"]
     starts: Int[np.ndarray, "n+1"]
     clips: Int[np.ndarray, " n"]
     ids: np.ndarray
+    names: np.ndarray
 
     @property
     def of_row(self) -> Int[np.ndarray, " m"]:
@@ -97,7 +100,7 @@ class Queries(NamedTuple):
 
     Attributes:
       vectors: their embeddings.
-      ids: of the clips that they belong to, which are left out.
+      ids: of the clips that they belong to, which are left out; as `Keys.names`.
       numbers: of each caption in its clip.
       classes: of these clips, where a control asks for them.
     """
@@ -108,11 +111,12 @@ class Queries(NamedTuple):
     classes: Bool[np.ndarray, "q c"] | None = None
 
 
-def make_keys(records: Sequence[Mapping[str, Any]], ids: Sequence[str], key: str) -> Keys:
+def make_keys(records: Sequence[Mapping[str, Any]], ids: Sequence[str], key: str, names: Sequence[str] | None = None) -> Keys:
     """The keys of stored states: of each clip "text_embedding" [captions, d] and, for another key than "text", "audio_embedding" [d].
 
     Args:
       ids: of the clips.
+      names: see `Keys.names`; None = the ids.
 
     Raises:
       UsageError: no clip, an id that two clips have, or a clip without captions.
@@ -135,7 +139,8 @@ def make_keys(records: Sequence[Mapping[str, Any]], ids: Sequence[str], key: str
     if len(twice := found[1:][found[1:] == found[:-1]]):
         raise UsageError(f"config key 'retrieval.datastore': two clips have the id '{twice[0]}'; ids tell which clip a caption is of")
     starts = np.concatenate([[0], np.cumsum([len(vectors[i]) for i in order])])
-    return Keys(np.concatenate([vectors[i] for i in order]), starts, order, found)
+    names = np.array(ids if names is None else names)[order]
+    return Keys(np.concatenate([vectors[i] for i in order]), starts, order, found, names)
 
 
 def find_neighbours(
@@ -166,7 +171,7 @@ def _by_clap(depth: int, keys: Keys, queries: Queries) -> Int[np.ndarray, "q dep
     """By cosine; one more than `depth` is asked for, since each query's own clip may be among them."""
     of_row = keys.of_row
     best = ExactSearch(lambda: iter([keys.vectors]), of_row).search(queries.vectors, depth + 1)
-    own = keys.ids[of_row[best.rows]] == queries.ids[:, None]
+    own = keys.names[of_row[best.rows]] == queries.ids[:, None]
     order = np.argsort(own, axis=1, kind="stable")
     rows, own = (np.take_along_axis(x, order, axis=1) for x in (best.rows, own))
     return _pairs(depth, keys, rows, ~own)
@@ -174,7 +179,7 @@ def _by_clap(depth: int, keys: Keys, queries: Queries) -> Int[np.ndarray, "q dep
 
 def _by_control(options: RetrievalOptions, keys: Keys, queries: Queries, classes: Bool[np.ndarray, "n c"] | None) -> np.ndarray:
     """By shared classes and by chance; every caption draws from a generator of its own."""
-    own = keys.ids[None] == queries.ids[:, None]
+    own = keys.names[None] == queries.ids[:, None]
     shared = np.zeros(own.shape) if classes is None else overlap(queries.classes, classes)
     if options.mode == "oracle":
         cosine = queries.vectors @ keys.vectors.T
@@ -230,9 +235,9 @@ class WithNeighbours:
     def __repr__(self) -> str:  # Grain checkpoints compare this text
         return f"WithNeighbours({self.source!r}, {self.rows.shape})"
 
-    def captions(self, index: int) -> Sequence[str]:
-        """The captions of one clip."""
-        return self.source.captions(index)
+    def facts(self, index: int) -> Mapping[str, Any]:
+        """What the record of one clip says."""
+        return facts_of(self.source, index)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {**self.source[index], "text_neighbours": self.rows[self.starts[index] : self.starts[index + 1]]}
