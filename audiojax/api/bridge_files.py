@@ -1,6 +1,7 @@
 """What can be bridged from the command line: sound files, an index of them, or a file of CLAP embeddings; and the file that is written."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from audiojax.files import shown
 from audiojax.index.store import MANIFEST, Stored, read_index
 
 FILES = (".npy", ".npz")
-NAME = "embeddings"  # of the array in an .npz file
+NAME, RAW = "embeddings", "raw"  # of the arrays in an .npz file: text-like ones, and those that they were made of
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +59,14 @@ def bridge_files(
         raise UsageError(f"{shown(out)}: the name must end in .npz or .npy")
     if not sources:
         raise UsageError("nothing to bridge: name sound files, an index, or a file of embeddings")
+    _require_place(out)
     first, tally = Path(sources[0]).expanduser(), ReasonCounter()
     single = first.suffix in FILES or (first / MANIFEST).is_file()
     if single and len(sources) > 1:
         raise UsageError(f"{shown(first)}: an index or a file of embeddings is bridged alone; {len(sources)} sources are named")
     if single:
-        arrays = of_index(bridge, first) if first.is_dir() else {"raw": read_embeddings(first)}
-        arrays = {NAME: _named(first, bridge, arrays["raw"], seed, progress), **arrays}
+        arrays = of_index(bridge, first) if first.is_dir() else {RAW: read_embeddings(first)}
+        arrays = {NAME: _named(first, bridge, arrays[RAW], seed, progress), **arrays}
     else:
         paths, unread = find_sounds(sources)
         for bad in unread:
@@ -76,7 +78,8 @@ def bridge_files(
 
 
 def read_embeddings(path: Path) -> np.ndarray:
-    """The array [n, d] of a .npy file, or of a .npz file the one that is called "embeddings" or is alone in it; nothing is unpickled.
+    """The array [n, d] of a .npy file, or of a .npz file the one called "raw", as in what was bridged before, or "embeddings", or alone in
+    it; nothing is unpickled.
 
     Raises:
       UsageError: the file cannot be read, or holds something else.
@@ -86,7 +89,7 @@ def read_embeddings(path: Path) -> np.ndarray:
         if isinstance(loaded, np.lib.npyio.NpzFile):
             with loaded:
                 names = loaded.files
-                name = NAME if NAME in names else names[0] if len(names) == 1 else None
+                name = next((known for known in (RAW, NAME) if known in names), names[0] if len(names) == 1 else None)
                 if name is None:
                     raise UsageError(f"{shown(path)}: holds {', '.join(names) or 'nothing'}; the embeddings are to be called '{NAME}'")
                 loaded = loaded[name]
@@ -133,6 +136,16 @@ def _named(path: Path, bridge: Bridge, raw: np.ndarray, seed: int, progress: boo
         return bridge.bridge(raw, seed=seed, progress=progress)
     except UsageError as error:
         raise UsageError(f"{shown(path)}: {error}") from error
+
+
+def _require_place(path: Path) -> None:
+    """UsageError where nothing can be written, before the work."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return
+    except OSError as error:
+        raise UsageError(f"{shown(path)}: cannot be written ({error.strerror}); choose another place") from error
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 from audiojax.api.bridging import Bridge
 from audiojax.api.caption_models import CaptionModel
 from audiojax.api.captioning import Captioner
-from audiojax.api.evaluate_bridging import evaluate_bridge
+from audiojax.api.evaluate_bridging import evaluate_bridge, measure_gap
 from audiojax.api.evaluate_describing import evaluate_captioner
 from audiojax.api.evaluate_finding import evaluate_finder
 from audiojax.api.evaluate_making import SoundTest, evaluate_maker
 from audiojax.api.evaluation import Evaluation, open_tested
-from audiojax.api.loading import load, load_maker
+from audiojax.api.link_captioning import LinkCaptioner
+from audiojax.api.loading import load, load_bridge, load_maker
 from audiojax.api.making import Maker
 from audiojax.api.opening import final_folder
 from audiojax.api.runs import RunFinder
@@ -69,7 +70,8 @@ def evaluate(
         others = {name: value for name, value in chosen.items() if value != model.defaults[name]}
         tested = open_tested(workdir, model.config["data"], split, chosen=others, **where)
         written = {"candidates": candidates, "batch_size": batch_size}
-        return evaluate_captioner(model, tested, chosen, models=models, **written, progress=progress)
+        further = measure_gap(load_bridge(workdir), tested.source).sections if isinstance(model, LinkCaptioner) else ()
+        return evaluate_captioner(model, tested, chosen, models=models, further=further, **written, progress=progress)
     if isinstance(model, RunFinder | Bridge) and (candidates != 1 or options or batch_size or models):
         raise UsageError("--candidates, --batch-size, and how captions are written and measured are for systems that describe")
     if isinstance(model, Bridge):

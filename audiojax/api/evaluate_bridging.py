@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -36,24 +36,45 @@ CHARTS = (
 PROTOCOL = "all captions of a clip; R@K: an own caption among the K nearest captions of all, pessimistic ties; one draw of the noise"
 
 
+class Gap(NamedTuple):
+    """The gap of raw and of bridged sounds of a split.
+
+    Attributes:
+      values: side ("raw", "bridged") -> measure -> number.
+      per_clip: side -> measure -> [n], of those that are means over clips.
+      sections: the table and the pictures.
+      clips: n.
+    """
+
+    values: Mapping[str, Mapping[str, float]]
+    per_clip: Mapping[str, Mapping[str, np.ndarray]]
+    sections: list[Section]
+    clips: int
+
+
+def measure_gap(bridge: Bridge, source: Any) -> Gap:
+    """The gap of a split before and after the bridge."""
+    predictions = bridge.predictions(source)
+    text, sides = predictions["text"], {"raw": predictions["audio"], "bridged": predictions["bridged"]}
+    values = {name: measured(audio, text) for name, audio in sides.items()}
+    per_clip = {name: clip_scores(audio, text) for name, audio in sides.items()}
+    return Gap(values, per_clip, [gap_table(values, per_clip), *pictures(sides, text)], len(text))
+
+
 def evaluate_bridge(bridge: Bridge, tested: Tested) -> Evaluation:
     """The gap of raw and of bridged sounds, as gaps.npz, scores.json and report.html in the folder of `tested`."""
-    predictions = bridge.predictions(tested.source)
-    text, sides = predictions["text"], {"raw": predictions["audio"], "bridged": predictions["bridged"]}
-    gaps = {name: measured(audio, text) for name, audio in sides.items()}
-    scores = {f"{name}/{key}": value for name, one in gaps.items() for key, value in one.items()}
-    per_clip = {name: clip_scores(audio, text) for name, audio in sides.items()}
-    card = metric_card(bridge, tested, PROTOCOL, [facts_of(tested.source, i)["id"] for i in range(len(text))]) | facts(bridge)
-    table = gap_table(gaps, per_clip)
-    sections: list[Section] = [table, Card("Metric card", card)]
+    gap = measure_gap(bridge, tested.source)
+    scores = {f"{name}/{key}": value for name, one in gap.values.items() for key, value in one.items()}
+    card = metric_card(bridge, tested, PROTOCOL, [facts_of(tested.source, i)["id"] for i in range(gap.clips)]) | facts(bridge)
+    sections: list[Section] = [gap.sections[0], Card("Metric card", card)]
     curves = training_curves(tested.workdir, CHARTS) if bridge.card["step"] else []  # one point is no curve
     report = write_report(
         tested.folder / "report.html",
         title=f"Diffusion-Link, the bridge '{card['bridge']}', on {tested.place}",
-        subtitle=f"{len(text)} clips; trained on {tested.trained_name}, tested on {tested.tested_name}",
-        sections=[table, *pictures(sides, text), *curves, sections[-1], READING],
+        subtitle=f"{gap.clips} clips; trained on {tested.trained_name}, tested on {tested.tested_name}",
+        sections=[*gap.sections, *curves, sections[-1], READING],
     )
-    kept = {name: per_clip["bridged"].get(name, np.float64(value)) for name, value in gaps["bridged"].items()}
+    kept = {name: gap.per_clip["bridged"].get(name, np.float64(value)) for name, value in gap.values["bridged"].items()}
     save_arrays(tested.folder / GAPS, kept)
     path = write_whole(tested.folder / "scores.json", json.dumps({"scores": scores, "card": card}, indent=2) + "\n")
     return Evaluation(scores, sections, report, path, gaps=kept)
@@ -88,11 +109,8 @@ def pictures(sides: Mapping[str, Float[np.ndarray, "n d"]], text: Float[np.ndarr
     """Both clouds before and after: along the gap, on principal components, and by UMAP where that is installed."""
     shown = (sides["raw"], text[:, 0], sides["bridged"])
     clouds = {"along the gap": along_the_gap(*shown), "PCA": plane(*shown)}
-    if find_spec("umap"):
-        from umap import UMAP
-
-        together = UMAP(random_state=0).fit_transform(np.concatenate(shown))
-        clouds["UMAP"] = np.split(together, 3)
+    if umap := _umap():
+        clouds["UMAP"] = np.split(umap(random_state=0).fit_transform(np.concatenate(shown)), 3)
     return [
         Scatter(
             f"Sounds and texts, {how}",
@@ -101,6 +119,15 @@ def pictures(sides: Mapping[str, Float[np.ndarray, "n d"]], text: Float[np.ndarr
         )
         for how, (before, texts, after) in clouds.items()
     ]
+
+
+def _umap() -> Any:
+    """The class of umap-learn, None where that is not installed."""
+    try:
+        from umap import UMAP
+    except ImportError:
+        return None
+    return UMAP
 
 
 def facts(bridge: Bridge) -> dict[str, object]:

@@ -63,6 +63,7 @@ def evaluate_captioner(
     models: Sequence[CaptionModel] = (),
     candidates: int = 1,
     batch_size: int | None = None,
+    further: Sequence[Section] = (),
     progress: bool = True,
 ) -> Evaluation:
     """Captions of all clips, scored, as captions.csv, counts.npz, scores.json and report.html in the folder of `tested`.
@@ -72,6 +73,7 @@ def evaluate_captioner(
       models: measures that need a model, opened. They also measure another clip's caption, which is chance, and one reference against
         the others.
       candidates: captions of each clip; the first one is scored, all count for diversity.
+      further: tables and pictures of what the captions are made from.
     """
     clips = read_clips(tested.source)
     said, speed = describe_split(captioner, tested.source, options, candidates, batch_size, progress)
@@ -100,12 +102,12 @@ def evaluate_captioner(
         diversity_table(diversity, candidates),
         Table("Speed", ("", "value"), list(speed.items()), SPEED),
     ]
-    sections = [*tables, Card("Metric card", card)]
+    sections = [*tables, *(one for one in further if isinstance(one, Table)), Card("Metric card", card)]
     report = write_report(
         tested.folder / "report.html",
         title=f"{captioner.card['task'].split('/')[0].upper()} on {tested.place}",
         subtitle=f"{len(texts)} clips; trained on {tested.trained_name}, tested on {tested.tested_name}",
-        sections=[*tables, examples(tested.source, said), *training_curves(tested.workdir, CHARTS), sections[-1], READING],
+        sections=[*tables, *further, examples(tested.source, said), *training_curves(tested.workdir, CHARTS), sections[-1], READING],
     )
     save_arrays(tested.folder / COUNTS, counts[MODEL])
     write_captions_csv(tested.folder / "captions.csv", clips, said)

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from audiojax.api.opening import final_folder, model_digest, open_tower_run
 from audiojax.api.outside import lasting_name, whole
 from audiojax.api.weights import load_pretrained
-from audiojax.config import config_to_json
+from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.papers.task import Paper, Slot
@@ -65,7 +65,7 @@ def start_of(
       UsageError: a name that opens nothing, a tower of another kind, size or sample rate than the model has, a run of another paper.
     """
     named = {key: name for key, name in config.get("init", {}).items() if name}
-    begun = _whole_run(named.pop("start"), config, abstract) if "start" in named else Start()
+    begun = _whole_run(named.pop("start"), paper, config, abstract) if "start" in named else Start()
     params, state, card = flat_paths(begun.params), flat_paths(begun.model_state), dict(begun.card)
     abstract = {part: _merged([tree[part] for tree in (abstract, *later)]) for part in abstract}
     for key, name in named.items():
@@ -169,19 +169,24 @@ def _part(tree: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     return tree
 
 
-def _whole_run(name: str, config: Mapping[str, Any], abstract: Mapping[str, Any]) -> Start:
-    """Everything that a finished run of the same paper holds; what its phases do not have at all, later ones add."""
+def _whole_run(name: str, paper: Paper, config: Mapping[str, Any], abstract: Mapping[str, Any]) -> Start:
+    """Everything that a finished run of the same paper holds; what its phases do not have at all, later ones add.
+
+    Towers that the run has not changed, since it stored what they make, keep their names and hashes.
+    """
     folder = final_folder(name)
     model = whole(load_export(folder), name, _mesh(config))
     if model.config.paper != config["paper"]:
         raise UsageError(f"init.start: {shown(name)} holds a '{model.config.paper}' model, and this config trains '{config['paper']}'")
+    paper.continues(config, to_dict(model.config))
     hint = "give the sizes in config.model that it has, and in config.phases those that follow its last one, or that again"
     params, state = (
         _fitting("start", name, flat_paths({top: below for top, below in abstract[part].items() if top in tree}), flat_paths(tree), hint)
         for part, tree in (("params", model.params), ("model_state", model.model_state))
     )
     digest = model_digest(config_to_json(model.config), model.params, model.model_state)
-    card = {"start": {"source": shown(folder), "digest": digest}, **model.card.get("outside", {})}
+    kept = model.card.get("started from", {}) if model.config.data.get("states") else {}
+    card = {**kept, "start": {"source": shown(folder), "digest": digest}, **model.card.get("outside", {})}
     return Start(from_paths(params), from_paths(state), card)
 
 

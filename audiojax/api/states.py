@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def stored_states(
     identity = {
         "format": FORMAT,
         "paper": config["paper"],
-        "towers": {name: facts["digest"] for name, facts in start.card.items()},
+        "towers": {name: start.card[name]["digest"] for name in _used(encoders, start)},
         "records": source.identity(),
         "tokenizer": transform.tokenizer.identity(),
         **({"second tokenizer": [transform.second.identity(), transform.second_tokens]} if transform.second else {}),
@@ -70,6 +70,11 @@ def stored_states(
     if not is_written(folder):
         _write(folder, config, encoders, start, source, transform, split, text, progress)
     return StoredStates(folder, split)
+
+
+def _used(encoders: Encoders, start: Start) -> Sequence[str]:
+    """What of the start decides the states: the towers that are run; all of it where one of them is not known by its own hash."""
+    return encoders.towers if encoders.towers and start.card.keys() >= set(encoders.towers) else list(start.card)
 
 
 def _write(

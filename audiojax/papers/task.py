@@ -28,6 +28,7 @@ class Task:
         divides the step. Without rules, every device of a mesh computes its own rows with all parameters, which lie divided between steps;
         a must for the gradients of grouped convolutions.
       select: the metric that model selection maximises.
+      frozen: regex on the paths of parameters that a config may not train; "" = there are none.
     """
 
     name: str
@@ -37,9 +38,14 @@ class Task:
     metrics: Callable[[Params, Mapping[str, Any], Key], Mapping[str, float]]
     partition_rules: tuple[tuple[str, PartitionSpec], ...]
     select: str
+    frozen: str = ""
 
 
 def _nothing(config: Mapping[str, Any]) -> None:
+    return None
+
+
+def _anything(config: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     return None
 
 
@@ -79,11 +85,13 @@ class Encoders:
       audio: of "waveform" and what comes with it; every name begins with "audio_".
       text: of "text_ids" and "text_mask"; every name begins with "text_". None where these two are kept as they are.
       facts: what decides the states besides weights and data, as JSON.
+      towers: names of the slots that they use; () = all of the paper's.
     """
 
     audio: Callable[[Params, Any, Batch], Mapping[str, Array]]
     text: Callable[[Params, Any, Batch], Mapping[str, Array]] | None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    towers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,7 @@ class Paper:
       statistics: measured on the training data before the first phase, where the paper has some.
       outside: config -> the slots whose towers a finished run does not hold: it names them, with the hash of their weights. Each is a
         frozen branch of the parameters with the slot's own name.
+      continues: (config, that of the finished run which it goes on from) raises UsageError where the two do not belong together.
     """
 
     phases: tuple[str, ...]
@@ -138,6 +147,7 @@ class Paper:
     hand_over: Callable[[str, Params], Params] = _as_they_are
     statistics: Statistics | None = None
     outside: Callable[[Mapping[str, Any]], tuple[str, ...]] = _none
+    continues: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = _anything
 
 
 def choice(key: str, value: str, allowed: Collection[str]) -> str:

@@ -10,6 +10,7 @@ SIGTERM and SIGINT finish the step, save, and raise `RunInterrupted`, whose exit
 
 import dataclasses
 import os
+import re
 import signal
 import time
 import zlib
@@ -172,6 +173,8 @@ def _set_up(task: Task, phase: Phase, init_batch: Any, init_params: Any, init_mo
     _check_init("init_model_state", abstract["model_state"], given_state)
     _check_init("init_params", whole, given)
     trainable, frozen = _halves(whole, phase)
+    if odd := [path for path in flat_paths(trainable) if task.frozen and re.search(task.frozen, path)]:
+        raise UsageError(f"config key '{phase.name}.trainable' is '{phase.trainable}' and trains '{min(odd)}', which is frozen")
     optimizer = make_optimizer(phase.groups if phase.steps else {}, trainable, phase.steps)
 
     def create(params: Any, model_state: Any) -> TrainState:

@@ -17,6 +17,7 @@ from audiojax.cli import main
 from audiojax.config import to_dict
 from audiojax.data.examples import captions_of
 from audiojax.errors import AudiojaxError, UsageError
+from audiojax.folders import cache_home
 from audiojax.models import llama
 from audiojax.models.llama import Llama, LlamaConfig
 from audiojax.partition import flat_paths
@@ -146,8 +147,10 @@ def test_a_stopped_run_restores_its_adapters_and_reads_the_llama_from_its_folder
         with pytest.raises(RunInterrupted):
             audiojax.train(config, tmp_path / "work", progress=False)
     saved = tmp_path / "work" / "checkpoints" / "decoder"
-    assert sum(path.stat().st_size for path in saved.rglob("*") if path.is_file()) > 0
     weights = (folder / "model.safetensors").read_bytes()
+    kept = "".join(path.read_text() for path in saved.rglob("_METADATA"))
+    assert "adapter" in kept
+    assert "llama" not in kept
     (folder / "model.safetensors").write_bytes(weights[:-4] + bytes([weights[-4] ^ 1]) + weights[-3:])
     with pytest.raises(UsageError, match="the frozen parameters differ from those of the saved run"):
         audiojax.train(config, tmp_path / "work", progress=False)
@@ -169,6 +172,16 @@ def test_several_decoders_stand_on_one_link(overrides, tmp_path):
         for branch in ("towers", "bridge"):
             jax.tree.map(np.testing.assert_array_equal, dict(model.params[branch]), dict(link.params[branch]))
         jax.tree.map(np.testing.assert_array_equal, dict(model.model_state), dict(link.model_state))
+        assert model.card["started from"].keys() == {"clap", "llama", "start"}  # CLAP's own hash, by which indexes are told
+    states = {path.name for path in (cache_home() / "states").iterdir()}
+    for change, key in (
+        ("bridge.form=one_step", "bridge.form"),
+        ("bridge.scale=3.0", "bridge.scale"),
+        ("noise.schedule=linear", "noise.schedule"),
+    ):
+        with pytest.raises(UsageError, match=f"config key '{key}' is .*, and the bridge of init.start was made with"):
+            audiojax.train(config_of(*on_link, change, words="debug,decoder"), tmp_path / "odd", progress=False)
+    assert {path.name for path in (cache_home() / "states").iterdir()} == states
 
 
 def test_a_tokenizer_that_does_not_match_is_refused(overrides, tmp_path):

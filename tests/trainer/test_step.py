@@ -134,6 +134,15 @@ def test_ema_formula():
     )
 
 
+def test_ema_of_weights_that_stay_is_these_weights():
+    state, step = regression_step({"all": {**SGD["all"], "lr": 0.0}}, ema_decay=0.995)
+    before = jax.device_get(state.params)
+    for number in range(3):
+        state, _ = step(state, {}, toy.batch(16, start=16 * number))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), jax.device_get(state.ema), before)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), before)
+
+
 def test_ema_warm_up_forgets_the_first_weights_sooner():
     """Decays of 2/11, 3/12 and then the constant."""
     state, step = regression_step(SGD, ema_decay=0.26, ema_warmup=True)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from audiojax.api.opening import open_tower
+from audiojax.api.opening import final_folder, is_public, open_tower
 from audiojax.encoders.bert import BertEncoder
 from audiojax.errors import UsageError
 from audiojax.files import shown

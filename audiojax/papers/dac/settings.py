@@ -1,6 +1,5 @@
 """What a config of DAC says, as objects; and what it may not say."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -193,9 +192,6 @@ def check(config: Mapping[str, Any]) -> None:
             f"config key 'loss.dilation' is {loss['dilation']}; other than 1 it needs inference.diffusion.sampler 'renoise'"
             " and noise.prediction 'x0', which ask nothing of the noise"
         )
-    for phase in config["phases"]:
-        if re.search(config[phase]["trainable"], "towers/audio/") or re.search(config[phase]["trainable"], "towers/text/"):
-            raise UsageError(f"config key '{phase}.trainable' is '{config[phase]['trainable']}' and trains the towers, which are frozen")
     if not config["init"]["start"]:
         for key in ("audio", "text"):
             if not config["init"][key]:

@@ -48,6 +48,7 @@ def make_task(config: Mapping[str, Any], phase: str, *, vocab_size: int) -> Task
         metrics=partial(metrics, settings, phase),
         partition_rules=RULES,
         select=SELECT[phase],
+        frozen="^towers/(audio|text)/",
     )
 
 
@@ -59,7 +60,7 @@ def encoders(config: Mapping[str, Any], *, vocab_size: int) -> Encoders:
         sound = hear(settings, params, batch)
         return {"audio_values": sound.values, "audio_mask": sound.mask}
 
-    return Encoders(of_audio, None, {name: config["model"][name] for name in ("audio_preset", "dtype")})
+    return Encoders(of_audio, None, {name: config["model"][name] for name in ("audio_preset", "dtype")}, ("audio",))
 
 
 def measure_latents(config: Mapping[str, Any], params: Params, batches: Iterable[Batch], *, vocab_size: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Parameters: "towers" and "bridge" as in the phase "link", then those of the writer: "llama", "adapter" and "head".
 """
 
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -30,8 +29,6 @@ from audiojax.papers.written import token_scores
 from audiojax.partition import split_params
 from audiojax.typing import Batch, Key, Params
 
-FROZEN = ("towers", "bridge", "llama")
-
 
 def make(writer: Writer) -> Task:
     """The task of the phase."""
@@ -43,6 +40,7 @@ def make(writer: Writer) -> Task:
         metrics=partial(metrics, writer.end),
         partition_rules=tuple((rf"^llama/.*{pattern}", spec) for pattern, spec in PARTITION_RULES),
         select="captions/cider_d",
+        frozen="^(towers|bridge|llama)/",
     )
 
 
@@ -122,10 +120,6 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value in (("model.prefix.tokens", config["model"]["prefix"]["tokens"]), ("model.lora.rank", config["model"]["lora"]["rank"])):
         if value < 1:
             raise UsageError(f"config key '{key}' is {value}; it takes 1 or more")
-    trainable = config["decoder"]["trainable"]
-    for name in FROZEN:
-        if re.search(trainable, f"{name}/"):
-            raise UsageError(f"config key 'decoder.trainable' is '{trainable}' and trains '{name}', which is frozen")
     if "link" not in config["phases"] and not init["start"] and config["bridge"]["form"] in TRAINED and config["bridge"]["start"]:
         raise UsageError(
             "config key 'phases' has no 'link', and 'init.start' is empty: name a finished run whose bridge the decoder stands on,"

@@ -39,6 +39,7 @@ def make(settings: Settings) -> Task:
         metrics=metrics,
         partition_rules=RULES if settings.bridge.form in TRAINED else (),
         select=SELECT,
+        frozen="^towers/",
     )
 
 

@@ -25,7 +25,7 @@ WAYS = ("text", "audio")
 def link_loss(
     settings: Settings, params: Params, model_state: Any, batch: Batch, key: Key, *, axis_name: str | None = None
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """(L, its terms unweighted) of a batch of pairs, means over the local rows: "error/text", "error/audio" and "topology"."""
+    """(L, its terms) of a batch of pairs, means over the local rows: "error/text" and "error/audio" with w(s), and "topology" without w."""
     text = to_space(settings, model_state, text_embeddings(settings, params, model_state, batch), "text")
     ways = [text]
     if settings.bridge.form != "text_only":

@@ -1,7 +1,6 @@
 """What a config of Diffusion-Link says of CLAP and of the bridge, as objects; and what it may not say."""
 
 import math
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -157,9 +156,6 @@ def check(config: Mapping[str, Any]) -> None:
     if "link" in config["phases"] and (bridge["form"] in TRAINED) != bool(config["link"]["steps"]):
         needs = "1 or more" if bridge["form"] in TRAINED else "0: this bridge is fitted in closed form"
         raise UsageError(f"config key 'link.steps' is {config['link']['steps']}, and bridge.form '{bridge['form']}' needs {needs}")
-    for phase in config["phases"]:
-        if re.search(config[phase]["trainable"], "towers/audio/") or re.search(config[phase]["trainable"], "towers/text/"):
-            raise UsageError(f"config key '{phase}.trainable' is '{config[phase]['trainable']}' and trains CLAP, which is frozen")
     if not config["init"]["start"] and not config["init"]["clap"]:
         raise UsageError("config key 'init.clap' is empty, and CLAP is frozen: name a checkpoint, such as a run of `audiojax towers`")
     warn_of_noise(config)

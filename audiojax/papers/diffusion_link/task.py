@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from audiojax.errors import UsageError
 from audiojax.papers.diffusion_link import decoder, link, settings
 from audiojax.papers.diffusion_link.embeddings import audio_embeddings, text_embeddings
 from audiojax.papers.diffusion_link.settings import PHASES, make_settings
@@ -27,7 +28,7 @@ def encoders(config: Mapping[str, Any], *, vocab_size: int) -> Encoders:
     def of_text(params: Params, model_state: Any, batch: Batch) -> dict[str, Array]:
         return {"text_embedding": text_embeddings(made, params, model_state, batch)}
 
-    return Encoders(of_audio, of_text, {name: config["model"][name] for name in ("clap_preset", "front_end", "dtype")})
+    return Encoders(of_audio, of_text, {name: config["model"][name] for name in ("clap_preset", "front_end", "dtype")}, ("clap",))
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -40,6 +41,15 @@ def check(config: Mapping[str, Any]) -> None:
 def outside(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The LLaMA, where the config leaves it in its folder."""
     return ("llama",) if "decoder" in config["phases"] and config["model"]["llama_stored"] == "folder" else ()
+
+
+def continues(config: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """A decoder stands on the bridge of the run that it goes on from, in that run's space. UsageError names the key that differs."""
+    if "link" in config["phases"]:
+        return
+    for section, key in (("bridge", "form"), ("bridge", "scale"), ("bridge", "centre"), ("noise", "schedule"), ("noise", "steps")):
+        if (ours := config[section][key]) != (found := theirs[section][key]):
+            raise UsageError(f"config key '{section}.{key}' is {ours!r}, and the bridge of init.start was made with {found!r}")
 
 
 def measure(config: Mapping[str, Any], params: Params, batches: Iterable[Batch], *, vocab_size: int) -> dict[str, Any]:
@@ -55,4 +65,5 @@ PAPER = Paper(
     encoders=encoders,
     statistics=Statistics(("bridge",), measure),
     outside=outside,
+    continues=continues,
 )

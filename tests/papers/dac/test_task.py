@@ -95,7 +95,6 @@ def test_widths_are_split_by_rule():
     ("override", "message"),
     [
         ("init.audio=", "'init.audio' is empty, and the towers are frozen"),
-        ("diffusion.trainable=.*", "'diffusion.trainable' is '.\\*' and trains the towers"),
         ("loss.error=l1", "'loss.error' is 'l1'; it takes one of mse, l2"),
         ("loss.drop_audio=1.5", "'loss.drop_audio' is 1.5; it takes 0 to 1"),
         ("inference.validation_steps=0", "'inference.validation_steps' is 0: 0 sampling steps do not fit 40"),
