@@ -39,11 +39,13 @@ from audiojax.data.examples import MemorySource, captions_of_each
 from audiojax.data.transforms import ClipTransform, StatesTransform
 from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole
+from audiojax.nn.lora import Lora
 from audiojax.papers import PAPERS
 from audiojax.papers.re_audioldm.diffusion_settings import DiffusionSettings, make_diffusion_settings
 from audiojax.papers.re_audioldm.retrieval import PairsTransform
 from audiojax.papers.task import Encoders, Paper, Task
 from audiojax.pretrained import store
+from audiojax.pretrained.llama_lora import save_adapter
 from audiojax.pretrained.publish import publish_converted, publish_tower
 from audiojax.report.pictures import spectrogram_pixels
 from audiojax.text.sentences import Sentences
@@ -148,7 +150,7 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
     Args:
       format: "orbax"; or "safetensors" for the names and shapes of a public layout, of a folder that `audiojax weights convert` wrote or of
         a tower that `audiojax towers` trained: BERT, T5 and CLAP for transformers, the others as their authors' files; of Re-AudioLDM's
-        autoencoder for diffusers, and of its vocoder for transformers.
+        autoencoder for diffusers, and of its vocoder for transformers; of Diffusion-Link's decoder the LLaMA's adapters for peft.
 
     Raises:
       UsageError: no finished run, one that has no public layout, another format, or `out` holds something already.
@@ -224,8 +226,12 @@ def claim(
 
 
 def _publish_run(folder: Path, out: str | os.PathLike) -> Path:
-    """The tower of a finished run in its public layout."""
-    tower, config = open_tower_run(folder), to_dict(config_from_json((folder / "config.json").read_text(encoding="utf-8")))
+    """The tower of a finished run in its public layout; of Diffusion-Link with a decoder the LLaMA's adapters, as peft writes them."""
+    config = to_dict(config_from_json((folder / "config.json").read_text(encoding="utf-8")))
+    if config["paper"] == "diffusion_link" and config["phases"][-1] == "decoder":
+        lora = config["model"]["lora"]
+        return save_adapter(load_export(folder).params["adapter"], Lora(**lora | {"targets": tuple(lora["targets"])}), out)
+    tower = open_tower_run(folder)
     if config["paper"] == "re_audioldm":
         return publish_tower(tower, PARTS[config["phases"][-1]], out)
     name = config["model"]["tower"]

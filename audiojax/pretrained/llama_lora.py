@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from audiojax.pretrained.kinds import expect, number, size
 from audiojax.pretrained.llama import KIND
 from audiojax.pretrained.reading import open_weights
 from audiojax.pretrained.rules import Family, Layout, Row
+from audiojax.pretrained.store import new_folder
 from audiojax.towers.llama import LlamaTower
 from audiojax.typing import Params
 
@@ -64,13 +66,15 @@ def merge_adapter(tower: LlamaTower) -> LlamaTower:
     return replace(tower, module=tower.module.clone(lora=None), params={"params": merge_lora(tower.params["params"], tower.module.lora)})
 
 
-def save_adapter(params: Params, lora: Lora, folder: str | os.PathLike) -> None:
-    """Writes the A and B among `params` as peft does, for LLaMA as a causal language model."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def save_adapter(params: Params, lora: Lora, out: str | os.PathLike) -> Path:
+    """Writes the A and B among `params` as peft does, for LLaMA as a causal language model: a folder, whole or not at all.
+
+    Raises:
+      UsageError: `out` holds something already, or cannot be written.
+    """
+    target = new_folder(out)
     adapter, _ = split_params(params, LORA)
     tensors = rules.export({"params": adapter}, FAMILY)
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "adapter_model.safetensors")
     facts = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -80,7 +84,13 @@ def save_adapter(params: Params, lora: Lora, folder: str | os.PathLike) -> None:
         "target_modules": [TARGETS[name] for name in lora.targets],
         "bias": "none",
     }
-    (folder / "adapter_config.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as made:
+        partial = Path(made) / target.name
+        partial.mkdir()
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial / "adapter_model.safetensors")
+        (partial / "adapter_config.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, target)
+    return target
 
 
 def read_lora(folder: Path) -> Lora:

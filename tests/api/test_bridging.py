@@ -1,6 +1,8 @@
 """A bridge from a CLAP to a finished run, and everything that is done with it: embeddings, sounds, an index, arrays, a report."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import audiojax
 from audiojax.api.bridge_files import bridge_files, read_embeddings
 from audiojax.api.bridging import row_seeds
 from audiojax.api.data import open_split
-from audiojax.api.evaluate_bridging import load_gaps
+from audiojax.api.evaluate_bridging import load_gaps, pictures
 from audiojax.audio.reasons import AudioFileError
 from audiojax.cli import main
 from audiojax.config import to_dict
@@ -159,6 +161,9 @@ def test_nothing_to_bridge_and_another_ending_are_named(tmp_path):
         bridge_files(None, ["sounds"], tmp_path / "x.csv")
     with pytest.raises(UsageError, match="nothing to bridge"):
         bridge_files(None, [], tmp_path / "x.npy")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="x.npz: cannot be written"):
+        bridge_files(None, ["sounds"], tmp_path / "file" / "x.npz")
 
 
 def test_files_without_embeddings_are_named(tmp_path):
@@ -168,7 +173,9 @@ def test_files_without_embeddings_are_named(tmp_path):
     np.save(tmp_path / "words.npy", np.array([["a"]]))
     np.save(tmp_path / "objects.npy", np.array([None, 1]), allow_pickle=True)
     (tmp_path / "cut.npz").write_bytes((tmp_path / "two.npz").read_bytes()[:60])
+    np.savez(tmp_path / "bridged.npz", embeddings=np.ones((2, 3)), raw=np.zeros((2, 3)))
     assert read_embeddings(tmp_path / "named.npz").shape == (3, 4)
+    assert not read_embeddings(tmp_path / "bridged.npz").any()  # what is bridged already is not bridged again
     for name, message in (
         ("two.npz", "two.npz: holds a, b; the embeddings are to be called 'embeddings'"),
         ("flat.npy", r"flat.npy: holds float64 of shape \(4,\)"),
@@ -193,6 +200,26 @@ def test_the_report_shows_the_gap_before_and_after(run, tmp_path):
     gaps = load_gaps(tmp_path)
     assert gaps["paired_cosine"].mean() == pytest.approx(found.scores["bridged/paired_cosine"])
     assert load_gaps(tmp_path / "none") is None
+
+
+def test_the_clouds_are_drawn_by_umap_where_it_is_installed(monkeypatch):
+    class Umap:
+        def __init__(self, random_state):
+            self.random_state = random_state
+
+        def fit_transform(self, rows):
+            return rows[:, : self.random_state + 2]
+
+    rows = pairs(12)
+    sides = {"raw": rows["audio_embedding"], "bridged": rows["text_embedding"]}
+    monkeypatch.setitem(sys.modules, "umap", None)
+    without = [one.title for one in pictures(sides, rows["text_embedding"][:, None])]
+    assert without == ["Sounds and texts, along the gap", "Sounds and texts, PCA"]
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Umap))
+    *others, drawn = pictures(sides, rows["text_embedding"][:, None])
+    assert [one.title for one in others] == without
+    assert drawn.title == "Sounds and texts, UMAP"
+    np.testing.assert_array_equal(drawn.panels["before"]["sounds"], rows["audio_embedding"][:, :2])
 
 
 @pytest.mark.slow

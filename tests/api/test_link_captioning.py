@@ -21,6 +21,7 @@ from audiojax.folders import cache_home
 from audiojax.models import llama
 from audiojax.models.llama import Llama, LlamaConfig
 from audiojax.partition import flat_paths
+from audiojax.pretrained.llama_lora import add_adapter
 from audiojax.pretrained.publish import publish_tower
 from audiojax.text.tokenizer import CLS, SEP, Tokenizer
 from audiojax.towers.llama import LlamaTower
@@ -159,6 +160,24 @@ def test_a_stopped_run_restores_its_adapters_and_reads_the_llama_from_its_folder
     assert "llama" not in ours
     for path, leaf in flat_paths(theirs).items():
         np.testing.assert_array_equal(flat_paths(ours)[path], leaf, err_msg=path)
+
+
+def test_its_adapters_are_exported_for_peft(run, overrides, tmp_path):
+    """A LLaMA with these beside it says what the run's own does."""
+    model = load_export(run / "final")
+    audiojax.export(run, tmp_path / "adapter", "safetensors")
+    assert {path.name for path in (tmp_path / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    tower = add_adapter(audiojax.load_pretrained(overrides[-1].removeprefix("init.llama=")), tmp_path / "adapter")
+    for path, leaf in flat_paths(model.params["adapter"]).items():
+        np.testing.assert_array_equal(flat_paths(tower.params["params"])[path], leaf, err_msg=path)
+    with pytest.raises(UsageError, match="holds something already"):
+        audiojax.export(run, tmp_path / "adapter", "safetensors")
+
+
+def test_an_evaluation_shows_the_gap_beside_the_captions(run):
+    found = audiojax.evaluate(run, progress=False)
+    assert "The gap between sounds and texts" in [section.title for section in found.sections]
+    assert "along the gap" in found.report.read_text(encoding="utf-8")
 
 
 def test_several_decoders_stand_on_one_link(overrides, tmp_path):

@@ -200,14 +200,14 @@ def test_clips_with_different_numbers_of_captions_are_named_before_the_first_bat
 
 def test_counting_captions_reads_no_record_where_the_source_can_tell():
     class Told(Clips):
-        def captions(self, index):
-            return ["a"] * (1 + index % 6)
+        def facts(self, index):
+            return {"id": f"c{index}", "captions": ["a"] * (1 + index % 6)}
 
     source = Told()
     source.size = 12
     with pytest.raises(UsageError, match=r"2 have 1 \('c0', 'c6'\), .*, others have other numbers$"):
         captions_of_each(source)
-    assert source.reads == 8  # for the names
+    assert source.reads == 0
     assert captions_of_each(Clips(1)) == 2
 
 
@@ -232,8 +232,8 @@ def test_memory_source_reads_each_record_once_and_pickles_light():
 
 def test_memory_source_tells_captions_without_reading_where_its_source_can():
     class Told(Clips):
-        def captions(self, index):
-            return [f"{index} of {self.size}"]
+        def facts(self, index):
+            return {"captions": [f"{index} of {self.size}"]}
 
     source = Told()
     kept = MemorySource(source)

@@ -8,8 +8,8 @@ from audiojax.data.sources import ExtraCaptions, JoinedRecords
 
 
 class Letters(tuple):
-    def captions(self, index):
-        return [self[index] * 2]
+    def facts(self, index):
+        return {"captions": [self[index] * 2]}
 
 
 def test_joined_records_come_one_source_after_the_other():

@@ -149,9 +149,6 @@ class States:
     def __len__(self):
         return 5
 
-    def captions(self, index):
-        return ["a", "b"]
-
     def __getitem__(self, index):
         text = 10 * index + np.arange(2, dtype=np.float32)
         return {
