@@ -35,7 +35,7 @@ def test_extra_captions_come_after_their_own():
     clips = Clips({"id": name, "captions": [name * 2]} for name in "abc")
     more = ExtraCaptions(clips, {"b": ("one", "two"), "x": ("nobody's",)})
     assert [more[i]["captions"] for i in range(3)] == [["aa"], ["bb", "one", "two"], ["cc"]]
-    assert [list(more.captions(i)) for i in range(3)] == [more[i]["captions"] for i in range(3)]
+    assert [more.facts(i)["captions"] for i in range(3)] == [more[i]["captions"] for i in range(3)]
     assert more.matched == 1
     assert clips[1]["captions"] == ["bb"]
     assert more.identity() != ExtraCaptions(clips, {"b": ("one",)}).identity()

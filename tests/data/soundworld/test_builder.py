@@ -38,17 +38,17 @@ def test_stored_records_equal_the_source(folder, split):
         records[len(source)]
 
 
-def test_captions_are_read_without_the_audio(folder, monkeypatch):
+def test_facts_are_read_without_the_audio(folder, monkeypatch):
     records, source = open_records(folder, "datastore"), SceneSource("datastore", "0.004", "field")
     decoded = []
     decode = tfds.features.Tensor.decode_example_np
     monkeypatch.setattr(tfds.features.Tensor, "decode_example_np", lambda self, x: decoded.append(self.np_dtype) or decode(self, x))
-    assert [records.captions(i) for i in range(len(records))] == [source.captions(i) for i in range(len(source))]
+    assert [records.facts(i) for i in range(len(records))] == [source.facts(i) for i in range(len(source))]
     assert np.int16 not in decoded
     records[0]
     assert np.int16 in decoded
     with pytest.raises(IndexError):
-        records.captions(len(records))
+        records.facts(len(records))
 
 
 def test_records_travel_to_worker_processes(folder):

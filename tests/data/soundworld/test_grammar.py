@@ -80,7 +80,7 @@ def test_five_different_captions_for_every_clip_with_correct_articles():
     for domain in lexicon.DOMAINS:
         source = SceneSource("train", "mini", domain)
         for index in range(150):
-            captions = source.captions(index)
+            captions = source.facts(index)["captions"]
             assert len(set(captions)) == 5
             for caption in captions:
                 assert not re.search(r"\ba [aeiou]|\ban [^aeiou ]|  | ,", caption), caption
@@ -89,7 +89,7 @@ def test_five_different_captions_for_every_clip_with_correct_articles():
 
 
 def test_field_words_mostly_occur_in_studio():
-    texts = {d: [c for i in range(600) for c in SceneSource("train", "mini", d).captions(i)] for d in lexicon.DOMAINS}
+    texts = {d: [c for i in range(600) for c in SceneSource("train", "mini", d).facts(i)["captions"]] for d in lexicon.DOMAINS}
     share = oracle.vocabulary_overlap(texts["studio"], texts["field"])
     assert 0.7 <= share < 0.95  # shared enough to transfer, different enough to be another domain
 
@@ -98,7 +98,7 @@ def test_field_words_mostly_occur_in_studio():
 def test_captions_of_a_minimal_pair_differ_in_the_probed_words_only(split):
     source = SceneSource(split, "base")
     for pair in range(0, 40, 2):
-        for one, two in zip(source.captions(pair), source.captions(pair + 1), strict=True):
+        for one, two in zip(source.facts(pair)["captions"], source.facts(pair + 1)["captions"], strict=True):
             assert one != two
             if split == "probe_count":
                 split_words = [set(grammar.normalise(t).split()) for t in (one, two)]

@@ -109,7 +109,7 @@ def test_scene_and_caption_pairs_are_disjoint_between_splits(size):
     def pairs(split, domain):
         source = SceneSource(split, size, domain)
         truths = [source.scene(i) for i in range(len(source))]
-        return {(str(s.events), caption) for i, s in enumerate(truths) for caption in source.captions(i)}
+        return {(str(s.events), caption) for i, s in enumerate(truths) for caption in source.facts(i)["captions"]}
 
     for domain in ("studio", "field"):
         found = [pairs(split, domain) for split in ("pretrain", "train", "val", "test", "unseen")]
