@@ -16,7 +16,7 @@ from audiojax.api.sweep import sweep
 from audiojax.api.towers import train_towers
 from audiojax.api.train import export, train
 from audiojax.api.weights import load_pretrained
-from audiojax.api.wishes import Wish, make_plan
+from audiojax.api.wishes import Wish
 from audiojax.index.search import Index
 from audiojax.papers.re_audioldm.clips import reference_of
 
@@ -38,7 +38,6 @@ __all__ = [
     "load_maker",
     "load_pretrained",
     "load_reranker",
-    "make_plan",
     "order_of",
     "read_prompts",
     "reference_of",

@@ -24,12 +24,12 @@ from audiojax.api.retriever import Retriever
 from audiojax.api.score_audio import BUCKETS, READING, TITLE, ScoredSounds, score_audio
 from audiojax.api.sound_backbone import Backbone
 from audiojax.api.sound_sets import Heard, SoundSet, clip_set, file_set
-from audiojax.api.wishes import Wish, make_plan
+from audiojax.api.wishes import Wish
 from audiojax.audio.io import resample
 from audiojax.audio.spectral import log_mel
 from audiojax.errors import UsageError
 from audiojax.files import write_whole
-from audiojax.papers.re_audioldm.clips import PEAK
+from audiojax.papers.re_audioldm.hearing import levelled
 from audiojax.papers.re_audioldm.retrieval import BY_TRUTH
 from audiojax.report.html import write_report
 from audiojax.report.sections import Card, MetricTable, Section, Sound, Sounds
@@ -105,7 +105,7 @@ def evaluate_maker(maker: Maker, model: Exported, tested: Tested, test: SoundTes
     real = clip_set(f"{tested.place} of {tested.tested_name}", source, places)
     names = {own: f"{i:06d}" for own, i in zip(real.ids, places, strict=True)}  # an id need not be a file name
     network = Backbone(test.backbone, progress=progress)
-    plan = make_plan(seconds=model.config.data.seconds, **test.options)
+    plan = maker.plan(**test.options)
     maker, retriever = _with_truth(maker, real)
     orders = [Order(names[own], Wish(real.captions[own], clip=own)) for own in real.ids]
     written, _ = write_sounds(maker, orders, tested.folder / SOUNDS, plan, batch_size=test.batch_size, progress=progress)
@@ -152,15 +152,16 @@ def load_sounds(folder: Path, test: SoundTest) -> dict[str, np.ndarray] | None:
 
 def round_trip(maker: Maker, real: SoundSet, ids: Sequence[str]) -> Iterator[Heard]:
     """Real clips as the autoencoder and the vocoder give them back."""
-    rate, vae, to_mel = maker.sample_rate, maker.networks.vae, jax.jit(log_mel, static_argnums=1)
+    rate, vae = maker.sample_rate, maker.networks.vae
+    to_mel = jax.jit(lambda rows: log_mel(levelled(rows), maker.geometry.mel))
     for first in range(0, len(ids), MAKE_BATCH):
         clips = [resample(samples, own_rate, rate) for samples, own_rate in real.read(ids[first : first + MAKE_BATCH])]
         longest = max(map(len, clips))
         whole = -(-longest // (maker.geometry.latent * maker.geometry.unit)) * maker.geometry.latent * maker.geometry.unit
         rows = np.zeros((MAKE_BATCH, whole), np.float32)  # one shape
         for row, clip in zip(rows, clips, strict=False):
-            row[: len(clip)] = clip / (np.abs(clip).max() + 1e-8) * PEAK
-        waveforms = np.asarray(maker.networks.vocoder(vae.decode(vae.encode(to_mel(rows, maker.geometry.mel)))))
+            row[: len(clip)] = clip
+        waveforms = np.asarray(maker.networks.vocoder(vae.decode(vae.encode(to_mel(rows)))))
         for waveform, clip in zip(waveforms, clips, strict=False):
             yield waveform[: len(clip)], rate
 
@@ -171,7 +172,7 @@ def _with_truth(maker: Maker, real: SoundSet) -> tuple[Maker, Retriever]:
     if retriever.options.mode in BY_TRUTH and not real.labels:
         raise UsageError(f"retrieval.mode '{retriever.options.mode}' asks which classes clips have, and {real.name} do not tell")
     retriever = replace(retriever, truth={own: labels > 0 for own, labels in real.labels.items()})
-    return Maker(replace(maker.networks, retrieval=retriever), maker.source), retriever
+    return Maker(replace(maker.networks, retrieval=retriever), maker.source, maker.seconds), retriever
 
 
 def _tables(scored: ScoredSounds) -> list[MetricTable]:

@@ -29,7 +29,7 @@ class Evaluation:
       json: the scores with their limits and the metric card.
       ranks: of a system that finds: "t2a", "t2a_cosine", "a2t", "a2t_cosine", and "probe/order" and so on if asked -> ranks per query.
       counts: of a system that describes: measure -> [2, clips], whose sums have the measure as their ratio.
-      gaps: of a system that bridges: measure -> a number a clip, or one of the whole split.
+      gaps: of a system that bridges or makes sounds: measure -> a number a clip, or one of the whole split.
     """
 
     scores: Mapping[str, float]

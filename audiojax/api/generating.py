@@ -174,7 +174,7 @@ def _facts(maker: Maker, wish: Wish, plan: Plan, reference: Reference | None) ->
     """Hash of all that decides a sound."""
     digest = hashlib.blake2b(repr((maker.model_id, wish, plan)).encode(), digest_size=8)
     if reference is not None:
-        digest.update(repr((reference.length, reference.hole)).encode() + reference.sound.tobytes())
+        digest.update(repr((reference.length, reference.hole, reference.mean, reference.gain)).encode() + reference.sound.tobytes())
     return digest.hexdigest()
 
 

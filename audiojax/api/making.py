@@ -5,14 +5,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from audiojax.api.wishes import Made, Plan, Wish, make_plan
+from audiojax.api.wishes import SECONDS, Made, Plan, Wish, make_plan
 from audiojax.audio.io import SILENCE, DecodeOptions
 from audiojax.audio.pool import decode_files
 from audiojax.audio.reasons import AudioFileError, BadAudio
@@ -85,11 +85,14 @@ class Maker:
       networks: that it is made of.
       geometry: how samples, frames and latents go together.
       source: where it comes from.
+      seconds: of a sound where nothing else is said: the length of the clips that it was trained on.
     """
 
-    def __init__(self, networks: Networks, source: str = ""):
+    seconds = SECONDS
+
+    def __init__(self, networks: Networks, source: str = "", seconds: float = SECONDS):
         """UsageError: the networks do not go together."""
-        self.networks, self.source = networks, source
+        self.networks, self.source, self.seconds = networks, source, seconds
         self.geometry = geometry_of(networks.unet.config, networks.vae.config, networks.vocoder.config)
         unet, width = networks.unet.config, networks.text.config.projection
         if unet.class_width != width or (any(unet.contexts) and networks.retrieval is None):
@@ -107,7 +110,8 @@ class Maker:
     def model_id(self) -> str:
         """Hash of the weights and of how they are used."""
         parts = [self.networks.text, self.networks.unet, self.networks.vae, self.networks.vocoder, self.networks.ranker]
-        facts: list = [None if tower is None else (tower.digest, repr(tower.config), str(tower.module.dtype)) for tower in parts]
+        facts: list = [self.networks.schedule.alpha_bar.tobytes()]
+        facts += [None if tower is None else (tower.digest, repr(tower.config), str(tower.module.dtype)) for tower in parts]
         facts += [self.networks.retrieval.facts] if self.networks.retrieval else []
         return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
@@ -134,7 +138,8 @@ class Maker:
 
         Args:
           negative: what is not to be heard.
-          seconds: any length up to a minute; 10 by default. Of a reference the first so many.
+          seconds: any length up to a minute; by default that of the clips of training, 10 for public weights. Of a reference the first so
+            many.
           steps: calls of the U-Net, 1 to 500.
           guidance: how strongly the prompt steers; 1 = without a comparison with `negative`.
           sampler: "ddim", "dpm++" (good with 20 steps) or "ddpm".
@@ -159,7 +164,8 @@ class Maker:
         if audio is not None:
             samples = self.hear(audio).samples if isinstance(audio, str | os.PathLike) else next(clips_at(*audio, self.sample_rate))
             reference = reference_of(samples, self.geometry, seconds=seconds, inpaint=inpaint, extend=extend)
-        plan = make_plan(reference, sampler, steps, eta, strength, guidance, seconds, candidates)
+        how = {"sampler": sampler, "steps": steps, "eta": eta, "strength": strength, "guidance": guidance, "candidates": candidates}
+        plan = self.plan(reference, seconds, **how)
         with counting_bar("sounds", progress) as bar:
             task = bar.add_task("making", total=len(wishes))
             found = []
@@ -167,6 +173,10 @@ class Maker:
                 found.append(made)
                 bar.advance(task)
         return found
+
+    def plan(self, reference: Reference | None = None, seconds: float | None = None, **how: Any) -> Plan:
+        """The plan of options of `generate`, `self.seconds` long where nothing is said. UsageError for values that make no sense."""
+        return make_plan(reference, seconds=self.seconds if seconds is None else seconds, **how)
 
     def hear(self, path: str | os.PathLike) -> Heard:
         """A sound file at the rate of this maker.
@@ -205,6 +215,8 @@ class Maker:
         for wish in wishes:
             if not isinstance(wish.prompt, str) or not wish.prompt.strip():
                 raise UsageError("a prompt is empty: say what is to be heard, such as 'rain on a roof'")
+            if not isinstance(wish.negative, str):
+                raise UsageError(f"the negative prompt is {wish.negative!a:.80}; a text is needed, '' for none")
             for text in (wish.prompt, wish.negative):
                 _require_utf8(text)
             if plan.guidance == 1 and wish.negative.strip():
@@ -277,6 +289,8 @@ class Maker:
             yield waveform if reference is None else with_kept(waveform, reference, self.sample_rate)
 
     def _batch_rows(self, batch_size: int | None, rows: int, seconds: float) -> int:
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+            raise UsageError(f"batch_size is {batch_size!a:.80}; a whole number from 1 up is needed")
         devices = self.networks.layout.mesh.size
         usual = max(1, min(MAKE_BATCH, int(MAKE_SECONDS / seconds)))
         wanted = min(batch_size or usual, 1 << max(0, rows - 1).bit_length())  # a single sound does not cost a full batch

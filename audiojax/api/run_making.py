@@ -77,7 +77,7 @@ def open_run_maker(
         ranker=open_ranker(ranker),
         retrieval=Retriever(settings, model.model_state, pairs_transform(settings, StatesTransform(), datastore), datastore),
     )
-    return Maker(networks, source)
+    return Maker(networks, source, config["data"]["seconds"])
 
 
 def _retrieval(config: Mapping[str, Any], changes: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from audiojax.audio.writing import write_sound
 from audiojax.papers.re_audioldm.clips import Reference
 from audiojax.papers.re_audioldm.settings import Sampling
 
-SECONDS = 10.0
+SECONDS = 10.0  # of a sound, where its maker was trained on no other length
 EDIT_STRENGTH = 0.5  # where nothing else is said, and the whole reference is made anew
 
 
@@ -76,10 +76,10 @@ def make_plan(
     eta: float = Sampling.eta,
     strength: float | None = None,
     guidance: float = Plan.guidance,
-    seconds: float | None = None,
+    seconds: float = SECONDS,
     candidates: int = 1,
 ) -> Plan:
     """The plan of these options, see `Maker.generate`; the strength that is None follows from the reference. UsageError as `Sampling`."""
     if strength is None:
         strength = EDIT_STRENGTH if reference is not None and reference.hole is None else 1.0
-    return Plan(Sampling(sampler, steps, eta, strength), guidance, SECONDS if seconds is None else seconds, candidates)
+    return Plan(Sampling(sampler, steps, eta, strength), guidance, seconds, candidates)

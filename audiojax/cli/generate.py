@@ -15,6 +15,7 @@ audiojax generate --prompts prompts.txt --model audioldm-s --out sounds --report
 audiojax generate "a dog barks" --negative "music, hum" --candidates 3 --ranker laion/clap-htsat-unfused --model audioldm-s --out dog.wav
 audiojax generate "a violin" --audio hum.wav --strength 0.6 --model audioldm-s --out violin.wav
 audiojax generate "a door slams" --audio street.wav --inpaint 2:3.5 --model audioldm-s --out slam.wav
+audiojax generate "a cuckoo" --model runs/re_audioldm --retrieval-datastore sounds.index --out cuckoo.wav   # from your own sounds
 audiojax generate "waves on a beach" --audio waves.wav --extend 5 --model audioldm-s --out longer.wav
 """
 ENDINGS = (".wav", ".flac")
@@ -24,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", help="what is to be heard, in quotes")
     parser.add_argument("--prompts", metavar="FILE", help="a prompt a line, or a .csv: prompt and, where wanted, name, negative, seed")
     parser.add_argument(
-        "--model", required=True, metavar="DIR", help="folder in the layout of cvssp/audioldm-*, its hub name, or AudioLDM's .ckpt"
+        "--model", required=True, metavar="DIR", help="a run; or a folder in the layout of cvssp/audioldm-*, its hub name, AudioLDM's .ckpt"
     )
     parser.add_argument("--out", required=True, metavar="PLACE", help="a .wav or .flac for one prompt; a folder, which is gone on with")
     parser.add_argument("--report", type=file_named(".html"), metavar="FILE", help="also write a page with players and spectrograms")
@@ -38,7 +39,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def _add_sampling(parser: ArgumentParser) -> None:
     parser.add_argument("--negative", default="", metavar="TEXT", help="what is not to be heard")
     parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S", help="decides what is drawn (default: %(default)s)")
-    parser.add_argument("--seconds", type=number(0), metavar="T", help="length (default: 10, or that of the reference)")
+    parser.add_argument(
+        "--seconds",
+        type=number(0),
+        metavar="T",
+        help="length (default: that of the training clips, or of the reference; public weights: 10)",
+    )
     parser.add_argument(
         "--steps", type=whole_number(1), default=200, metavar="N", help="calls of the U-Net; 20 do with dpm++ (default: %(default)s)"
     )
@@ -92,7 +98,7 @@ def run(args: Namespace) -> None:
             print(f"{shown(args.audio)}: {heard.file_rate} Hz, resampled to {maker.sample_rate} Hz", file=sys.stderr)
         reference = api.reference_of(heard.samples, maker.geometry, seconds=args.seconds, inpaint=args.inpaint, extend=args.extend)
     how = {name: getattr(args, name) for name in ("sampler", "steps", "eta", "strength", "guidance", "seconds", "candidates")}
-    plan, shared = api.make_plan(reference, **how), {"batch_size": args.batch_size, "progress": not args.quiet}
+    plan, shared = maker.plan(reference, **how), {"batch_size": args.batch_size, "progress": not args.quiet}
     if args.out.endswith(ENDINGS):
         written = [api.write_one(maker, wish, args.out, plan, reference, **shared)]
         print(f"{shown(args.out)}: {written[0].seconds:g} s")

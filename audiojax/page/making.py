@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from audiojax.api.generating import order_of
 from audiojax.api.making import Maker
-from audiojax.api.wishes import EDIT_STRENGTH, SECONDS, Plan, Wish, make_plan
+from audiojax.api.wishes import EDIT_STRENGTH, Plan, Wish
 from audiojax.page.fields import answered, dropped_sound, given, number, whole
 from audiojax.papers.re_audioldm.clips import MOST_SECONDS, reference_of
 from audiojax.papers.re_audioldm.settings import MOST_STEPS, SAMPLERS, Sampling
@@ -60,7 +60,7 @@ def make_sound(
     reference = None
     if audio is not None:
         reference = reference_of(maker.hear(given(folder, audio)).samples, maker.geometry, seconds=length)
-    plan = make_plan(
+    plan = maker.plan(
         reference,
         sampler=sampler,
         steps=whole("steps", steps, 1, MOST_STEPS),
@@ -86,8 +86,8 @@ def lay_out(gr: Any, maker: Maker, folder: Path) -> None:
             prompt = gr.Textbox(label="Prompt", placeholder="rain on a roof", autofocus=True)
             negative = gr.Textbox(label="Negative prompt", placeholder="what is not to be heard")
             with gr.Row():
-                about = f"up to {MOST_SECONDS:g}; empty: {SECONDS:g}, or those of the reference"
-                seconds = gr.Textbox(label="Seconds", info=about, placeholder=f"{SECONDS:g}")
+                about = f"up to {MOST_SECONDS:g}; empty: {maker.seconds:g}, or those of the reference"
+                seconds = gr.Textbox(label="Seconds", info=about, placeholder=f"{maker.seconds:g}")
                 seed = gr.Number(0, label="Seed", info="the same one makes the same sound", precision=0, minimum=0)
             with gr.Row():
                 sampler = gr.Radio(list(SAMPLERS), value=Sampling.sampler, label="Sampler")

@@ -13,8 +13,6 @@ from jaxtyping import Float
 from audiojax.errors import AudiojaxError
 from audiojax.metrics.bootstrap import Interval
 
-SEED = 2020  # of the public evaluator
-
 
 def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], *, paired: bool = False) -> float:
     """KID over all rows.
@@ -26,28 +24,6 @@ def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], *,
       AudiojaxError: a set of fewer than two rows, rows of different widths or that are not finite, or pairs that do not go up.
     """
     return _distance(*_kernels(a, b, paired), paired)
-
-
-def subset_distances(
-    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], *, subsets: int = 100, size: int = 1_000, seed: int = SEED
-) -> Float[np.ndarray, " subsets"]:
-    """KID of subsets drawn without replacement, as the public evaluator draws them; it reports their mean and standard deviation.
-
-    Args:
-      size: rows of a subset of each set.
-
-    Raises:
-      AudiojaxError: as `kernel_distance`, or a set has fewer rows than a subset.
-    """
-    if not 2 <= size <= min(len(a), len(b)):
-        raise AudiojaxError(f"subsets of {size} rows cannot be drawn from {len(a)} and {len(b)}")
-    within_a, within_b, across = _kernels(a, b, paired=False)
-    rng = np.random.RandomState(seed)
-    found = []
-    for _ in range(subsets):
-        i, j = (rng.choice(len(rows), size, replace=False) for rows in (a, b))
-        found.append(_distance(within_a[np.ix_(i, i)], within_b[np.ix_(j, j)], across[np.ix_(i, j)], paired=False))
-    return np.array(found)
 
 
 def kernel_interval(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiojax.errors import AudiojaxError
-from audiojax.metrics.generation.kernel import kernel_distance, kernel_interval, subset_distances
+from audiojax.metrics.generation.kernel import kernel_distance, kernel_interval
 
 
 def by_hand(a, b, paired=False):
@@ -31,22 +31,6 @@ def test_the_sums_written_out(rows, others, width, seed):
     few = min(rows, others)
     assert kernel_distance(a[:few], b[:few], paired=True) == pytest.approx(by_hand(a[:few], b[:few], paired=True), abs=1e-9)
     assert kernel_distance(a, a, paired=True) == pytest.approx(0, abs=1e-9)
-
-
-def test_subsets_as_the_public_evaluator_draws_them():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(30, 4)), rng.normal(size=(20, 4)) + 0.3
-    draw = np.random.RandomState(2020)
-    expected = []
-    for _ in range(5):
-        first = draw.choice(30, 10, replace=False)
-        expected.append(by_hand(a[first], b[draw.choice(20, 10, replace=False)]))
-    found = subset_distances(a, b, subsets=5, size=10)
-    np.testing.assert_allclose(found, expected, atol=1e-9)
-    assert not np.allclose(found, subset_distances(a, b, subsets=5, size=10, seed=1))
-    np.testing.assert_allclose(subset_distances(a, b, subsets=2, size=20).std(), 0, atol=1)
-    with pytest.raises(AudiojaxError, match="subsets of 21 rows cannot be drawn from 30 and 20"):
-        subset_distances(a, b, size=21)
 
 
 def paired_rows(rng):
