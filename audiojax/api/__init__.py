@@ -10,11 +10,12 @@ from audiojax.api.find import Finder
 from audiojax.api.generating import order_of, read_prompts, write_one, write_sounds
 from audiojax.api.loading import load, load_bridge, load_captioner, load_finder, load_maker, load_reranker
 from audiojax.api.making import Maker
+from audiojax.api.publishing import export
 from audiojax.api.score import score
 from audiojax.api.score_audio import score_audio
 from audiojax.api.sweep import sweep
 from audiojax.api.towers import train_towers
-from audiojax.api.train import export, train
+from audiojax.api.train import train
 from audiojax.api.weights import load_pretrained
 from audiojax.api.wishes import Wish
 from audiojax.index.search import Index

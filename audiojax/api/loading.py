@@ -121,6 +121,7 @@ def load_maker(
     *,
     ranker: str | os.PathLike | None = None,
     retrieval: Mapping[str, Any] | None = None,
+    vocoder: str | os.PathLike | None = None,
     progress: bool = True,
     **public: Any,
 ) -> Maker:
@@ -130,6 +131,7 @@ def load_maker(
       ranker: a CLAP that picks among candidates.
       retrieval: of a run, keys of its config's section `retrieval` that differ from training: datastore (splits of its data joined by "+",
         or the folder of a sound index), mode, count.
+      vocoder: of a run, one in place of that of its config, or of Griffin-Lim.
       progress: say on stderr what was loaded, and under which licence.
       public: of public weights: heads, dtype, tokenizer; see `audiojax.api.maker_parts.open_maker`.
 
@@ -139,13 +141,15 @@ def load_maker(
     if is_maker(path):
         if retrieval:
             raise UsageError(f"{shown(path)}: is AudioLDM, which retrieves nothing and has no use for retrieval.{next(iter(retrieval))}")
+        if vocoder:
+            raise UsageError(f"{shown(path)}: has a vocoder of its own")
         return open_maker(path, ranker=ranker, progress=progress, **public)
     model = None if is_public(path) else whole(load_export(final_folder(path)), path)
     if model is None or not makes_sounds(model.config):
         raise UsageError(f"{shown(path)}: holds a {type(load(path)).__name__}, which does not make sounds; a folder of AudioLDM does")
     if public:
         raise UsageError(f"{shown(path)}: is a run, whose config says it all; {next(iter(public))} is an option of public weights")
-    return open_run_maker(model, lasting_name(path), retrieval=retrieval, ranker=ranker, progress=progress)
+    return open_run_maker(model, lasting_name(path), retrieval=retrieval, vocoder=vocoder, ranker=ranker, progress=progress)
 
 
 def makes_sounds(config: Any) -> bool:

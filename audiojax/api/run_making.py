@@ -41,6 +41,7 @@ def open_run_maker(
     source: str = "",
     *,
     retrieval: Mapping[str, Any] | None = None,
+    vocoder: str | os.PathLike | None = None,
     ranker: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> Maker:
@@ -49,6 +50,7 @@ def open_run_maker(
     Args:
       source: where it comes from.
       retrieval: keys of the config's section `retrieval` that differ from training: datastore, mode, count.
+      vocoder: in place of the one that the config names.
       ranker: a CLAP that picks among candidates.
       progress: show bars on stderr.
 
@@ -57,6 +59,7 @@ def open_run_maker(
     """
     config, tokenizer = to_dict(model.config), Tokenizer.load(model.tokenizer)
     config["retrieval"] = _retrieval(config, retrieval or {}, source)
+    config["generate"]["vocoder"] = os.fspath(vocoder or config["generate"]["vocoder"])
     settings = make_diffusion_settings(config, tokenizer.vocab_size)
     layout, digest = make_layout("pmap"), model_digest(config_to_json(model.config), model.params, model.model_state)
     origin = {"report": None, "source": model.tokenizer.parent, "digest": digest}

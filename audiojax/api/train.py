@@ -29,7 +29,6 @@ from audiojax.api.data import (
     with_extra_captions,
 )
 from audiojax.api.datastore import open_datastore, pairs_transform, with_neighbours
-from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.start import Start, start_of, without
 from audiojax.api.states import stored_states
 from audiojax.api.statistics import with_statistics
@@ -39,21 +38,17 @@ from audiojax.data.examples import MemorySource, captions_of_each
 from audiojax.data.transforms import ClipTransform, StatesTransform
 from audiojax.errors import UsageError
 from audiojax.files import shown, write_whole
-from audiojax.nn.lora import Lora
 from audiojax.papers import PAPERS
 from audiojax.papers.re_audioldm.diffusion_settings import DiffusionSettings, make_diffusion_settings
 from audiojax.papers.re_audioldm.retrieval import PairsTransform
 from audiojax.papers.task import Encoders, Paper, Task
-from audiojax.pretrained import store
-from audiojax.pretrained.llama_lora import save_adapter
-from audiojax.pretrained.publish import publish_converted, publish_tower
 from audiojax.report.pictures import spectrogram_pixels
 from audiojax.text.sentences import Sentences
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.trainer import distributed
 from audiojax.trainer.agreement import from_first
 from audiojax.trainer.evaluate import predict_all
-from audiojax.trainer.export import export_model, load_export, to_numpy
+from audiojax.trainer.export import export_model, to_numpy
 from audiojax.trainer.layout import make_layout, wrap_predict
 from audiojax.trainer.log import Writer
 from audiojax.trainer.loop import FitResult, check_phase, fit
@@ -64,7 +59,6 @@ FREE_KEYS = (
     *("train.log_every", "train.save_every", "train.keep"),
 )
 PREPARATION = 6 * 3600.0  # s that the other processes wait for one that builds or reads the data
-PARTS = {"autoencoder": "vae", "vocoder": "hifigan"}  # kinds of public checkpoints that Re-AudioLDM's phases train
 LOGGED_QUERIES = 3  # validation queries whose best hit is logged as picture and audio
 
 
@@ -144,30 +138,6 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
     return _finish(paper, plain, stages[-1][0], workdir, tokenizer, result, eval_data, start.card)
 
 
-def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "orbax") -> Path:
-    """Copies the finished model of a run into a folder of its own, which `audiojax.load` opens.
-
-    Args:
-      format: "orbax"; or "safetensors" for the names and shapes of a public layout, of a folder that `audiojax weights convert` wrote or of
-        a tower that `audiojax towers` trained: BERT, T5 and CLAP for transformers, the others as their authors' files; of Re-AudioLDM's
-        autoencoder for diffusers, and of its vocoder for transformers; of Diffusion-Link's decoder the LLaMA's adapters for peft.
-
-    Raises:
-      UsageError: no finished run, one that has no public layout, another format, or `out` holds something already.
-    """
-    if format not in ("orbax", "safetensors"):
-        raise UsageError(f"--format {format}: takes orbax or safetensors")
-    if format == "safetensors":
-        return publish_converted(workdir, out) if store.is_converted(workdir) else _publish_run(final_folder(workdir), out)
-    out = Path(out).expanduser()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: holds something already; --out takes a new or empty folder")
-    model = load_export(final_folder(workdir))
-    return export_model(
-        out, params=model.params, model_state=model.model_state, config=model.config, tokenizer=model.tokenizer, card=model.card
-    )
-
-
 def log_examples(source: Any, step: int, predictions: Mapping[str, np.ndarray], writer: Writer) -> None:
     """Logs the best hit of a few validation captions, for models that embed both: the words, its sound and its spectrogram."""
     if not {"audio", "text"} <= predictions.keys():
@@ -223,20 +193,6 @@ def claim(
         partial.rename(folder)
     if not (workdir / "config.json").is_file():
         write_whole(workdir / "config.json", config_to_json(config))
-
-
-def _publish_run(folder: Path, out: str | os.PathLike) -> Path:
-    """The tower of a finished run in its public layout; of Diffusion-Link with a decoder the LLaMA's adapters, as peft writes them."""
-    config = to_dict(config_from_json((folder / "config.json").read_text(encoding="utf-8")))
-    if config["paper"] == "diffusion_link" and config["phases"][-1] == "decoder":
-        lora = config["model"]["lora"]
-        return save_adapter(load_export(folder).params["adapter"], Lora(**lora | {"targets": tuple(lora["targets"])}), out)
-    tower = open_tower_run(folder)
-    if config["paper"] == "re_audioldm":
-        return publish_tower(tower, PARTS[config["phases"][-1]], out)
-    name = config["model"]["tower"]
-    texts = (Tokenizer.load(folder / "tokenizer"), config["data"]["max_tokens"]) if name in ("clap", "bert", "t5", "llama") else (None, 0)
-    return publish_tower(tower, {"tagger": "panns"}.get(name, name), out, *texts)
 
 
 def _phase(config: Mapping[str, Any], name: str) -> Phase:

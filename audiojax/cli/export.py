@@ -8,6 +8,7 @@ EXAMPLES = """
 audiojax export --workdir runs/diffatr --out models/diffatr
 audiojax search "rain on a roof" --audio ~/sounds --model models/diffatr
 audiojax export --workdir runs/towers/clap --out clap_for_torch --format safetensors    # a tower in its public layout
+audiojax export --workdir runs/plain --vocoder runs/vocoder --out audioldm_for_torch --format safetensors   # diffusers' pipeline
 """
 
 
@@ -18,11 +19,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--format",
         default="orbax",
         choices=("orbax", "safetensors"),
-        help="safetensors: the public layout of a tower (default: %(default)s)",
+        help="safetensors: the public layout of a tower, of AudioLDM, or of adapters (default: %(default)s)",
     )
+    parser.add_argument("--vocoder", metavar="NAME", help="of AudioLDM as safetensors: a run or weights, where the run's config names none")
 
 
 def run(args: Namespace) -> None:
     from audiojax import api
 
-    print(shown(api.export(args.workdir, args.out, format=args.format)))
+    print(shown(api.export(args.workdir, args.out, args.format, args.vocoder)))

@@ -214,7 +214,7 @@ def sound_test(args: argparse.Namespace) -> Any:
     return SoundTest(args.backbone, args.clap, args.clips, options, getattr(args, "batch_size", None), **opened)
 
 
-MAKER_OPTIONS = ("heads", "dtype", "tokenizer", "ranker")
+MAKER_OPTIONS = ("heads", "dtype", "tokenizer", "ranker", "vocoder")
 RETRIEVAL_OPTIONS = ("retrieval_datastore", "retrieval_count", "retrieval_mode")
 
 
@@ -226,6 +226,7 @@ def add_maker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", choices=("float32", "bfloat16"), help=f"of the computation, {public} (default: float32)")
     group.add_argument("--tokenizer", metavar="DIR", help="folder of roberta-base's, for a .ckpt (default: in the hub's local cache)")
     group.add_argument("--ranker", metavar="NAME", help="a CLAP that picks among candidates (default: the .ckpt's own)")
+    group.add_argument("--vocoder", metavar="NAME", help="of a run: a run or weights in place of its config's, or of Griffin-Lim")
     _add_retrieval_options(group)
 
 

@@ -17,7 +17,7 @@ from audiojax.encoders.htsat import HtsatConfig
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.pretrained import bert
-from audiojax.pretrained.clap_publish import PREPROCESSOR, publish
+from audiojax.pretrained.clap_publish import PREPROCESSOR, publish, publish_text
 from audiojax.pretrained.kinds import Checkpoint, Kind, expect, number, overridden, section, size, sizes
 from audiojax.pretrained.rules import Family, Row, below
 from audiojax.text.tokenizer import Tokenizer
@@ -263,4 +263,6 @@ def example(config: ClapConfig) -> tuple[np.ndarray, ...]:
 
 
 KIND = Kind(config_of, Clap, family, example, types=("clap",), tower=ClapTower, fields=fields, publish=publish)
-TEXT_KIND = Kind(text_config_of, ClapText, text_family, bert.one_token, types=("clap_text_model",), tower=ClapTextTower)
+TEXT_KIND = Kind(
+    text_config_of, ClapText, text_family, bert.one_token, types=("clap_text_model",), tower=ClapTextTower, publish=publish_text
+)

@@ -10,11 +10,11 @@ from flax import traverse_util
 from audiojax.encoders.htsat import HtsatConfig
 from audiojax.pretrained import bert
 from audiojax.pretrained.kinds import OWN, Public, differences
-from audiojax.towers.clap import ClapTower
+from audiojax.towers.clap import ClapTextTower, ClapTower
 from audiojax.towers.clap_features import PRESETS, ClapFrontEnd
 
 PREPROCESSOR = "preprocessor_config.json"
-POSITIONS = ("params", "text", "encoder", "position", "embedding")
+POSITIONS = ("encoder", "position", "embedding")  # of the text half
 
 
 def publish(tower: ClapTower) -> Public:
@@ -23,7 +23,7 @@ def publish(tower: ClapTower) -> Public:
     ClapFeatureExtractor centres its frames and takes whole seconds. A front end that does so is written for it; any other into the table
     "audiojax" of config.json, which `load_pretrained` reads: transformers is then to be given log-mels.
     """
-    tower = counted_from_padding(tower)
+    tower = counted_from_padding(tower, ("params", "text", *POSITIONS))
     config, front_end = tower.config, tower.front_end
     joint = {"projection_dim": config.projection, "projection_hidden_act": config.activation}
     facts = {
@@ -41,8 +41,18 @@ def publish(tower: ClapTower) -> Public:
     return Public(tower, facts)
 
 
-def counted_from_padding(tower: ClapTower) -> ClapTower:
-    """The same tower with the tokenizer's padding id as that from which positions count.
+def publish_text(tower: ClapTextTower) -> Public:
+    """A ClapTextModelWithProjection, as it lies in AudioLDM's folders."""
+    tower = counted_from_padding(tower, ("params", *POSITIONS))
+    joint = {"projection_dim": tower.config.projection, "projection_hidden_act": tower.config.activation}
+    names = {"model_type": "clap_text_model", "architectures": ["ClapTextModelWithProjection"]}
+    return Public(tower, names | bert.facts_of(tower.config.text) | joint)
+
+
+def counted_from_padding(tower: Any, place: tuple[str, ...]) -> Any:
+    """The same tower, a CLAP or its text half, with the tokenizer's padding id as that from which positions count.
+
+    `place` is the path of the position table.
 
     Ours tells padding by the mask, transformers by the id: with another id it would count unknown words as padding. The rows of the
     position table below the padding id are never read, so that moving all rows up or down changes nothing.
@@ -50,10 +60,10 @@ def counted_from_padding(tower: ClapTower) -> ClapTower:
     text, tokenizer = tower.config.text, tower.tokenizer
     if tokenizer is None or tokenizer.pad_id == text.padding_id:
         return tower
-    shift = tokenizer.pad_id - text.padding_id
+    shift = tokenizer.pad_id - (-1 if text.padding_id is None else text.padding_id)  # None: they count from 0
     flat = traverse_util.flatten_dict(dict(tower.params))
-    table = flat[POSITIONS]
-    flat[POSITIONS] = jnp.pad(table, ((shift, 0), (0, 0))) if shift > 0 else table[-shift:]
+    table = flat[place]
+    flat[place] = jnp.pad(table, ((shift, 0), (0, 0))) if shift > 0 else table[-shift:]
     config = replace(tower.config, text=replace(text, padding_id=tokenizer.pad_id, max_positions=text.max_positions + shift))
     return replace(tower, module=tower.module.clone(config=config), config=config, params=traverse_util.unflatten_dict(flat))
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
+from audiojax.errors import UsageError
 from audiojax.pretrained import rules, store
 from audiojax.pretrained.load import KINDS
+from audiojax.pretrained.parts import PIPELINE
+from audiojax.schedule import Schedule
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.base import Tower
+
+PIPELINE_PARTS = {  # of AudioLDM: folder -> its kind here, and the library and the class that open it
+    "text_encoder": ("clap text", "transformers", "ClapTextModelWithProjection"),
+    "unet": ("unet", "diffusers", "UNet2DConditionModel"),
+    "vae": ("vae", "diffusers", "AutoencoderKL"),
+    "vocoder": ("hifigan", "transformers", "SpeechT5HifiGan"),
+}
 
 
 def publish_converted(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
@@ -56,6 +67,45 @@ def publish_tower(tower: Tower, kind: str, out: str | os.PathLike, tokenizer: To
             tokenizer.save_cleaning(partial, max_tokens)
 
     return _write(target, public.tower, kind, _file_of(public.facts), public.extra, fill, {})
+
+
+def publish_pipeline(towers: Mapping[str, Tower], noise: tuple[str, Schedule], out: str | os.PathLike, max_tokens: int) -> Path:
+    """Writes AudioLDM as diffusers' AudioLDMPipeline opens it: a folder of its models, a tokenizer, and model_index.json.
+
+    Args:
+      towers: "text_encoder", with its tokenizer, "unet", "vae" and "vocoder".
+      noise: the schedule and its name, "linear" or "scaled_linear".
+      max_tokens: of a text in training.
+
+    Raises:
+      UsageError: `out` holds something already, or a model that AudioLDM's layout has no place for.
+      AudiojaxError: too little disk.
+    """
+    target = store.new_folder(out)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as made:
+        partial = Path(made) / target.name
+        for part, (kind, _, _) in PIPELINE_PARTS.items():
+            publish_tower(towers[part], kind, partial / part)
+        towers["text_encoder"].tokenizer.save_cleaning(partial / "tokenizer", max_tokens)
+        classes = {part: names for part, (_, *names) in PIPELINE_PARTS.items()}
+        classes |= {"tokenizer": ["transformers", "PreTrainedTokenizerFast"], "scheduler": ["diffusers", "DDIMScheduler"]}
+        files = {PIPELINE: {"_class_name": "AudioLDMPipeline", **classes}, "scheduler/scheduler_config.json": scheduler_facts(*noise)}
+        for name, facts in files.items():
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, target)
+    return target
+
+
+def scheduler_facts(name: str, schedule: Schedule) -> dict[str, Any]:
+    """scheduler_config.json of noise levels. UsageError where diffusers has no such schedule."""
+    if name not in ("linear", "scaled_linear"):
+        raise UsageError(f"config key 'noise.schedule' is '{name}', and AudioLDM's layout has linear and scaled_linear")
+    kept = np.asarray(schedule.alpha_bar, np.float64)
+    first, last = round(1 - kept[0], 7), round(1 - kept[-1] / kept[-2], 7)
+    levels = {"beta_schedule": name, "beta_start": first, "beta_end": last, "num_train_timesteps": len(kept)}
+    path = {"clip_sample": False, "prediction_type": "epsilon", "set_alpha_to_one": False, "steps_offset": 1}
+    return {"_class_name": "DDIMScheduler", **levels, **path}
 
 
 def _file_of(facts: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from audiojax.errors import UsageError
 from audiojax.models.unet import UNet, UNetConfig
-from audiojax.pretrained.kinds import MAX_SIZE, Checkpoint, Kind, Shapes, expect, size, sizes
+from audiojax.pretrained.kinds import MAX_SIZE, Checkpoint, Kind, Public, Shapes, expect, size, sizes
 from audiojax.pretrained.rules import Family, Row
 from audiojax.towers.latent import UnetTower
 
@@ -142,9 +142,7 @@ def config_of(checkpoint: Checkpoint, heads: str = "trained") -> UNetConfig:
         attended=attended,
         contexts=_contexts(facts, channels),
         class_width=size(facts, "projection_class_embeddings_input_dim") if facts.get("class_embed_type") else None,
-        heads=_checked(heads),
-        head_width=_head_width(channels),
-        head_count=size(facts, "attention_head_dim"),
+        **_heads(facts, channels, _checked(heads)),
         latent_channels=size(facts, "in_channels"),
         groups=size(facts, "norm_num_groups", 32),
     )
@@ -170,6 +168,56 @@ def _contexts(facts: dict[str, Any], channels: tuple[int, ...]) -> tuple[int | N
     if not isinstance(rows[0], list) or not 0 < len(rows[0]) <= 4 or not known or any(row != rows[0] for row in rows):
         raise UsageError(f"config.json: cross_attention_dim is {widths!a:.80}, and the same widths or nulls for every level are needed")
     return tuple(rows[0])
+
+
+def _heads(facts: dict[str, Any], channels: tuple[int, ...], heads: str) -> dict[str, Any]:
+    """How attention is split. A list of counts, one for every level, is what was trained; one count is what diffusers takes it for."""
+    counts = facts.get("attention_head_dim")
+    if not isinstance(counts, list):
+        return {"heads": heads, "head_width": _head_width(channels), "head_count": size(facts, "attention_head_dim")}
+    counts = sizes(facts, "attention_head_dim")
+    widths = {width // count for width, count in zip(channels, counts, strict=False) if width % count == 0}
+    if len(counts) != len(channels) or [count * width for count in counts for width in widths] != list(channels):
+        raise UsageError(f"config.json: attention_head_dim is {list(counts)!a:.80}, and heads of one width for {list(channels)} are needed")
+    return {"heads": "trained", "head_width": widths.pop()}
+
+
+def facts_of(config: UNetConfig) -> dict[str, Any]:
+    """config.json of AudioLDM's U-Net for diffusers: the inverse of `config_of`.
+
+    Raises:
+      UsageError: it attends to more than the image itself, which AudioLDM's does not.
+    """
+    if config.contexts != (None,) or config.joint:
+        raise UsageError("this U-Net attends to what is retrieved, and AudioLDM's layout has no place for that")
+    levels, labelled = len(config.channels), config.class_width is not None
+    counts = [width // config.head_width for width in config.channels] if config.heads == "trained" else config.head_count
+    return {
+        "_class_name": PLAIN,
+        "act_fn": "silu",
+        "attention_head_dim": counts,
+        "block_out_channels": list(config.channels),
+        "class_embed_type": "simple_projection" if labelled else None,
+        "class_embeddings_concat": labelled,
+        "cross_attention_dim": list(config.channels),
+        "down_block_types": ["CrossAttnDownBlock2D" if attended else "DownBlock2D" for attended in config.attended],
+        "flip_sin_to_cos": True,
+        "freq_shift": 0,
+        "in_channels": config.latent_channels,
+        "layers_per_block": config.blocks,
+        "mid_block_type": MIDDLE,
+        "norm_eps": 1e-5,
+        "norm_num_groups": config.groups,
+        "out_channels": config.latent_channels,
+        "projection_class_embeddings_input_dim": config.class_width,
+        "sample_size": 8 * 2 ** (levels - 1),
+        "up_block_types": ["CrossAttnUpBlock2D" if attended else "UpBlock2D" for attended in reversed(config.attended)],
+    }
+
+
+def publish(tower: UnetTower) -> Public:
+    """A UNet2DConditionModel of diffusers. UsageError where the layout has no place for it."""
+    return Public(tower, facts_of(tower.config))
 
 
 def _head_width(channels: tuple[int, ...]) -> int:
@@ -223,5 +271,5 @@ def inputs(config: UNetConfig) -> tuple[Any, ...]:
     return latents, np.zeros((1,), np.int32), labels, contexts
 
 
-KIND = Kind(config_of, UNet, family, inputs, types=(PLAIN, CROSS), options=("heads",), tower=UnetTower)
+KIND = Kind(config_of, UNet, family, inputs, types=(PLAIN, CROSS), options=("heads",), tower=UnetTower, publish=publish)
 ORIGINAL = Kind(original_config_of, UNet, original_family, inputs, recognise=recognise, options=("heads",), tower=UnetTower)

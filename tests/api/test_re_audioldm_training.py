@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import audiojax
-from audiojax.api.train import export
+from audiojax.api.publishing import export
 from audiojax.config import load_config
 from audiojax.errors import UsageError
 from audiojax.models import hifigan, patch_discriminator, vae, waveform_discriminators

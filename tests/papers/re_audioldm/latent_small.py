@@ -12,7 +12,7 @@ from audiojax.config import load_config, to_dict
 from audiojax.encoders import audiomae, bert, clap, htsat, t5
 from audiojax.encoders.audiomae import AudioMaeConfig
 from audiojax.encoders.t5 import T5Config
-from audiojax.models import vae
+from audiojax.models import hifigan, vae, waveform_discriminators
 from audiojax.models.vae import VaeConfig
 from audiojax.papers import PAPERS
 from audiojax.text.tokenizer import Tokenizer
@@ -20,6 +20,7 @@ from audiojax.trainer.export import export_model
 from tests.encoders.filling import fill
 from tests.papers.diffusion_link.small import AUDIO as CLAP_AUDIO
 from tests.papers.diffusion_link.small import TEXT as CLAP_TEXT
+from tests.papers.re_audioldm.small import HIFIGAN, WAVEFORMS
 
 CLIPS, TOKENS, VOCAB, PAIRS = 8, 6, 60, 2
 LABELS, HEARD, READ = 8, (6, 8), (TOKENS, 10)  # width of CLAP; tokens of a clip and of a caption, and their widths
@@ -41,6 +42,8 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(audiomae.PRESETS, "tiny", AUDIOMAE)
     patch.setitem(t5.PRESETS, "tiny", T5)
     patch.setitem(vae.PRESETS, "soundworld", VaeConfig(channels=(4, 4, 4, 4), blocks=1, latent_channels=LATENTS[2], groups=2))
+    patch.setitem(hifigan.PRESETS, "soundworld", replace(HIFIGAN, mels=64))
+    patch.setitem(waveform_discriminators.PRESETS, "tiny", WAVEFORMS)
 
 
 def config_of(*overrides: str, words: str = "debug,diffusion"):
@@ -82,15 +85,18 @@ def variables_of(config, seed: int = 0) -> dict:
     return made
 
 
-def save_towers(root: Path, captions: list[str]) -> tuple[str, ...]:
-    """Overrides that name finished runs of all frozen towers, with random weights and one tokenizer learned from the captions."""
+def save_towers(root: Path, captions: list[str], *more: str) -> tuple[str, ...]:
+    """Overrides that name finished runs of all frozen towers, with random weights and one tokenizer learned from the captions; `more` are
+    further phases of Re-AudioLDM whose runs are to lie beside them."""
     tokenizer = Tokenizer.train(captions, 200)
     tokenizer.save(root / "tokenizer")
     specs = {name: f"towers/soundworld:{name},debug" for name in ("clap", "audiomae", "t5")} | {"vae": "re_audioldm/soundworld:debug"}
+    towers = tuple(f"init.{name}={root / name}" for name in specs)
+    specs |= {name: f"re_audioldm/soundworld:debug,{name}" for name in more}
     for name, spec in specs.items():
         config = load_config(spec)
         task = PAPERS[config.paper].make_task(to_dict(config), config.phases[-1], vocab_size=tokenizer.vocab_size)
         batch = {"waveform": jnp.zeros((1, 61_440)), "text_ids": jnp.zeros((1, TOKENS), jnp.int32), "clip_index": jnp.zeros(1, jnp.int32)}
         made = fill(jax.eval_shape(task.init, jax.random.key(0), batch | {"text_mask": jnp.ones((1, TOKENS), bool)}))
         export_model(root / name, **made, config=config, tokenizer=root / "tokenizer", card={"task": task.name, "step": 0, "choice": "raw"})
-    return tuple(f"init.{name}={root / name}" for name in specs)
+    return towers
