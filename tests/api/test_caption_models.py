@@ -10,6 +10,7 @@ import soundfile
 from audiojax import api
 from audiojax.api import caption_models as models
 from audiojax.api.caption_models import Said, llama_judge, texts
+from audiojax.api.opening import DIGEST
 from audiojax.api.score import score
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.text.tokenizer import Tokenizer
@@ -202,7 +203,7 @@ def test_a_judge_is_named_by_file_or_module(tmp_path):
     judge = models.open_judge(f"{file}:score", False)
     np.testing.assert_allclose(judge.measure(said(), False)["judge"], [1 / 2, 0, 1, 1 / 3])
     assert f"{file}:score" in judge.card["judge"]
-    assert len(judge.card["judge"].split()[-1]) == texts.DIGEST
+    assert len(judge.card["judge"].split()[-1]) == DIGEST
     assert isinstance(models.open_judge("difflib:get_close_matches", False), models.FunctionJudge)
     (tmp_path / "broken.py").write_text("import no_such_module_here\n")
     for spec in (

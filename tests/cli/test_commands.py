@@ -241,7 +241,7 @@ def test_demo_and_export_pass_their_arguments(audiojax, calls):
     assert audiojax("demo", "--out", "o", "--all", "--quiet") == (0, "", "")
     assert shown == [(("o",), {"all": True, "progress": False})]
     assert audiojax("export", "--workdir", "w", "--out", "models/x") == (0, "models/x\n", "")
-    assert exported == [(("w", "models/x"), {"format": "orbax"})]
+    assert exported == [(("w", "models/x", "orbax", None), {})]
 
 
 def test_bench_shows_wins_losses_and_refused_ratios(audiojax, monkeypatch, tmp_path):
