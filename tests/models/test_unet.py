@@ -49,6 +49,25 @@ def test_published_sizes(preset, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == count
 
 
+def test_noise_is_as_large_as_the_latents():
+    """Check 2: 2 x 8 x 256 x 16 in diffusers' order."""
+    config = PRESETS["audioldm-s"]
+    latents = np.zeros((2, 256, 16, 8), np.float32)
+    out, _ = shapes_of(config, latents, np.zeros(2, np.int32), np.zeros((2, config.class_width), np.float32), ())
+    assert (out.shape, out.dtype) == (latents.shape, jnp.float32)
+
+
+def test_the_same_weights_split_into_other_heads_say_another_thing():
+    """Check 3: heads of one width at every level, or as many at every level."""
+    config = replace(UNETS["audioldm"], heads="trained", head_width=4, head_count=8)
+    other = replace(config, heads="diffusers")
+    assert [config.heads_of(16), other.heads_of(16)] == [4, 8]
+    example = unet_inputs(config)
+    variables = filled_variables(UNet(config), *example)
+    trained, counted = (jax.jit(partial(UNet(one).apply, train=False))(variables, *example) for one in (config, other))
+    assert relative_error(trained, counted) > 1e-3
+
+
 def test_heads_of_the_published_sizes():
     def heads(preset, **changes):
         config = replace(PRESETS[preset], **changes)
@@ -93,6 +112,8 @@ def test_masked_tokens_do_not_count(unet):
     noise = denoise(latents, timesteps, labels, contexts)
     for i in range(2):
         tokens, mask = contexts[i]
+        more = (np.pad(tokens, ((0, 0), (0, 3), (0, 0)), constant_values=9), np.pad(mask, ((0, 0), (0, 3))))
+        np.testing.assert_allclose(denoise(latents, timesteps, labels, (*contexts[:i], more, *contexts[i + 1 :])), noise, atol=1e-5)
         changed = (np.where(mask[..., None], tokens, 9).astype(np.float32), mask)
         np.testing.assert_allclose(denoise(latents, timesteps, labels, (*contexts[:i], changed, *contexts[i + 1 :])), noise, atol=1e-5)
         heard = (np.where(mask[..., None], 9, tokens).astype(np.float32), mask)
