@@ -3,7 +3,8 @@
 `Llama(config)` returns the logits of every next token. DAC and Diffusion-Link caption with LLaMA-2-7B: embeddings of the sound stand
 between the first token and the prompt as a soft prefix, and adapters of rank 8 (`audiojax.nn.lora`) train beside the frozen weights.
 `prefill` and `step` decode with a cache, one array of keys and one of values per layer; `audiojax.models.decoding` drives them.
-Layers are unrolled, each with its own parameters: on CPU decoding is twice as fast as with a scan over stacked weights.
+Each layer has its own parameters and decoding unrolls them: on CPU it is twice as fast as with a scan over stacked weights. Training
+may scan over them (`scan`), so that one layer is compiled, whatever their number.
 """
 
 from dataclasses import dataclass
@@ -180,6 +181,8 @@ class Llama(nn.Module):
       lora: adapters beside the weights; None for the model as it is.
       remat: keep the states between the layers alone in training, and compute the rest again for the gradient: a layer's worth of memory
         in place of all layers', for a third more work.
+      scan: run one compiled layer over all of them in training. Their weights are stacked for it in every step, which takes their bytes
+        once more; many devices share these.
     """
 
     config: LlamaConfig = LlamaConfig()
@@ -187,6 +190,7 @@ class Llama(nn.Module):
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    scan: bool = False
 
     def setup(self):
         c, types = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -246,6 +250,8 @@ class Llama(nn.Module):
         allowed = (earlier & mask[:, None, :])[:, None]  # [b, 1, query, key]
         table = self._table(jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0))
         x, kept = embeds.astype(jnp.float32), []
+        if train and self.scan and not self.is_initializing():
+            return self._scanned(x, allowed, table), kept
         for layer in self.layer:
             if train and self.remat:
                 x = nn.remat(lambda layer, x: layer(x, allowed, table, train=True)[0])(layer, x)
@@ -253,6 +259,21 @@ class Llama(nn.Module):
             x, pair = layer(x, allowed, table, train=train)
             kept.append(pair)
         return x, kept
+
+    def _scanned(self, x, allowed, table):
+        """The layers in training, one after the other by one program."""
+        count = self.config.layers
+        block = LlamaLayer(self.config, self.lora, self.dtype, self.param_dtype, parent=None)
+        params = [self.variables["params"][f"layer_{number}"] for number in range(count)]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+        keys = jax.random.split(self.make_rng("dropout"), count) if self.has_rng("dropout") else None
+
+        def body(x, own):
+            variables, key = own
+            rngs = {} if key is None else {"dropout": key}
+            return block.apply({"params": variables}, x, allowed, table, train=True, rngs=rngs)[0], None
+
+        return lax.scan(jax.checkpoint(body) if self.remat else body, x, (stacked, keys))[0]
 
     def _table(self, positions):
         c = self.config

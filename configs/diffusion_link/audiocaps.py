@@ -53,6 +53,7 @@ def get_config(arg: str = "diffusion") -> ConfigDict:
     config.model.llama_dtype = "bfloat16"
     config.model.llama_stored = "folder"
     config.model.remat = True
+    config.model.scan = True
     config.model.end = 2  # </s>
     config.model.prefix.update({"tokens": 10, "hidden": 2_048})
     config.model.lora.update({"rank": 8, "alpha": 32.0, "dropout": 0.05, "targets": ("query", "value")})

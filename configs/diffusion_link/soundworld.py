@@ -69,6 +69,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.model.llama_dtype = "float32"  # of its weights and of what is computed with them
     config.model.llama_stored = "run"  # run: a finished run holds it | folder: it is read from where it was, and its hash is compared
     config.model.remat = False  # compute its layers again for the gradient: less memory, more time
+    config.model.scan = False  # one compiled layer for all of them in training: compiles faster, takes the bytes of their weights once more
     config.model.end = 3  # [SEP], with which its sentences end
     config.model.prefix = ConfigDict({"tokens": 4, "hidden": 256})  # that a clip becomes; and of the head that makes them
     adapted = ("query", "key", "value", "out", "gate", "up", "down")  # all maps: a LLaMA this small has little to spare
@@ -108,7 +109,7 @@ def get_config(arg: str = "mini") -> ConfigDict:
     config.train.log_every = 25
     config.train.keep = 2
     config.train.accumulate = 1
-    config.train.ema_decay = 0.995
+    config.train.ema_decay = 0.995  # at every step; the average or the raw weights go on, whichever validates better
     config.train.max_bad_steps = 10
 
     steps = {"mini": 2_000, "base": 3_000, "debug": 4}[size]

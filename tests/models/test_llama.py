@@ -159,20 +159,36 @@ def test_gradients_are_finite_with_padding(model):
 
 
 def test_layers_that_are_computed_again_have_the_same_gradients(model):
+    """Layer by layer, or by one program for all layers, which have their own parameters."""
     module, variables, ids, mask, _ = model
-    module = module.clone(lora=Lora(2, 8.0, 0.5, ("query", "down")))
+    module = module.clone(lora=Lora(2, 8.0, 0.0, ("query", "down")))
     variables = filled_variables(module, ids, mask)
 
-    def gradients(remat):
-        def loss(variables):
-            rngs = {"dropout": jax.random.key(1)}
-            return jnp.mean(module.clone(remat=remat).apply(variables, ids, mask, train=True, rngs=rngs) ** 2)
+    def gradients(**how):
+        return jax.grad(lambda variables: jnp.mean(module.clone(**how).apply(variables, ids, mask, train=True) ** 2))
 
-        return jax.grad(loss)
+    ways = [gradients(remat=remat, scan=scan) for scan in (False, True) for remat in (False, True)]
+    written = [str(jax.make_jaxpr(way)(variables)) for way in ways]
+    assert ["scan[" in text for text in written] == [False, False, True, True]
+    assert ["remat" in text or "checkpoint" in text for text in written] == [False, True, False, True]
+    expected, *found = (jax.jit(way)(variables) for way in ways)
+    for one in found:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, expected)
 
-    plain, again = gradients(False), gradients(True)
-    assert str(jax.make_jaxpr(again)(variables)).count("remat") > str(jax.make_jaxpr(plain)(variables)).count("remat")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *(jax.jit(f)(variables) for f in (plain, again)))
+
+def test_layers_by_one_program_drop_what_their_key_says(model):
+    module, _, ids, mask, _ = model
+    module = module.clone(lora=Lora(2, 8.0, 0.5, ("query", "down")), scan=True)
+    variables = filled_variables(module, ids, mask)
+    call = jax.jit(lambda seed: module.apply(variables, ids, mask, train=True, rngs={"dropout": jax.random.key(seed)}))
+    np.testing.assert_array_equal(call(0), call(0))
+    assert np.abs(call(0) - call(1)).max() > 1e-3
+    keys = []
+    with pytest.MonkeyPatch.context() as patch:  # each layer has a key of its own
+        split = jax.random.split
+        patch.setattr(jax.random, "split", lambda key, count=2: keys.append(count) or split(key, count))
+        module.apply(variables, ids, mask, train=True, rngs={"dropout": jax.random.key(0)})
+    assert module.config.layers in keys
 
 
 def test_adapters_stay_in_float32_beside_a_base_in_bfloat16(model):

@@ -100,7 +100,7 @@ def make_writer(config: Mapping[str, Any], vocab_size: int) -> Writer:
     greedy = Decoding(caption["max_new_tokens"], eos_ids=(model["end"],), pad_id=model["end"])
     return Writer(
         make_settings(config, vocab_size),
-        Llama(sizes, lora, dtype=llama_dtype, param_dtype=llama_dtype, remat=model["remat"]),
+        Llama(sizes, lora, dtype=llama_dtype, param_dtype=llama_dtype, remat=model["remat"], scan=model["scan"]),
         Mlp(model["prefix"]["hidden"], prefix * sizes.width, activation=jax.nn.relu, dtype=dtype_of(config)),
         prefix,
         Lesson(**{name: caption[name] for name in ("learn_from", "text_path", "variance")}),
