@@ -3,8 +3,8 @@
 Paper: arXiv 2510.11330; its tables could not be read, so no score is promised here. The steps, s*, the moving average and T are the
 paper's; optimiser and clipping are Diffusion Bridge's ("mongeoroo/diffusion-bridge"), batch and length choices of this project.
 The decoder's prompt, rank and rate are DRCap's ("SLAM-LLM code"), its 8 accumulated batches of 4 one batch of 32. Weights of the LLaMA are
-bfloat16, split over all devices, and stay in their folder: a run names it with its hash. A step takes 1.6 GiB a chip on 16 of TPU v5e and
-2.6 GiB on 8 of v6e (the README says how that was found), so that the batch may grow.
+bfloat16, split over all devices, and stay in their folder: a run names it with its hash. A step takes 2.4 GiB a chip on 16 of TPU v5e and
+5.6 GiB on 8 of v6e (the README says how that was found), so that the batch may grow.
 
   audiojax data pack /data/AudioCaps --out packed --sample-rate 48000
   audiojax train --config configs/diffusion_link/audiocaps.py --workdir runs/audiocaps --config.data.dir=packed/audiocaps
