@@ -82,7 +82,7 @@ def test_a_run_goes_on_from_another(run, overrides, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
     jax.tree.map(np.testing.assert_array_equal, after.model_state, before.model_state)
     assert not (tmp_path / "more" / "statistics.json").exists()
-    assert json.loads((final / "card.json").read_text())["started from"].keys() == {"start"}
+    assert json.loads((final / "card.json").read_text())["started from"].keys() == {"audio", "text", "start"}
     with pytest.raises(UsageError, match="init.start: .* does not fit the model: .* diffuser/.* those that follow its last one"):
         audiojax.train(config_of(*further), tmp_path / "other", progress=False)
 
