@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and file names as text. Host only, standard library alone."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from audiojax.errors import UsageError
@@ -25,6 +26,13 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> Path:
     except OSError as error:
         raise UsageError(f"{shown(path)}: cannot be written ({error.strerror}); choose another place") from error
     return path
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder where it is missing, and in it a file that is gone at once. OSError where nothing can be written there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return
 
 
 def shown(path: str | os.PathLike) -> str:

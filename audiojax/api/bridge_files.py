@@ -1,7 +1,6 @@
 """What can be bridged from the command line: sound files, an index of them, or a file of CLAP embeddings; and the file that is written."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from audiojax.api.bridging import Bridge
 from audiojax.api.caption_table import find_sounds
 from audiojax.audio.reasons import ReasonCounter
 from audiojax.errors import UsageError
-from audiojax.files import shown
+from audiojax.files import make_folder, shown
 from audiojax.index.store import MANIFEST, Stored, read_index
 
 FILES = (".npy", ".npz")
@@ -141,9 +140,7 @@ def _named(path: Path, bridge: Bridge, raw: np.ndarray, seed: int, progress: boo
 def _require_place(path: Path) -> None:
     """UsageError where nothing can be written, before the work."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            return
+        make_folder(path.parent)
     except OSError as error:
         raise UsageError(f"{shown(path)}: cannot be written ({error.strerror}); choose another place") from error
 

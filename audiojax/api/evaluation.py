@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from audiojax.api.data import data_name, open_split
 from audiojax.errors import UsageError
-from audiojax.files import shown
+from audiojax.files import make_folder, shown
 from audiojax.metrics.retrieval import Ranks
 from audiojax.report.sections import Curves, Section
 from audiojax.trainer.log import read_metrics
@@ -117,11 +116,10 @@ def place(split: str, other: str | None, chosen: Mapping[str, Any] | None = None
 def write_folder(folder: Path) -> Path:
     """The folder, made and tried, so that a place that cannot be written shows before the work."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
+        make_folder(folder)
     except OSError as error:
         raise UsageError(f"{shown(folder)}: cannot be written ({error.strerror}); --out names another folder") from error
+    return folder
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -88,8 +88,6 @@ class Maker:
       seconds: of a sound where nothing else is said: the length of the clips that it was trained on.
     """
 
-    seconds = SECONDS
-
     def __init__(self, networks: Networks, source: str = "", seconds: float = SECONDS):
         """UsageError: the networks do not go together."""
         self.networks, self.source, self.seconds = networks, source, seconds

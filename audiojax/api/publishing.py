@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from audiojax.api.loading import makes_sounds
 from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.run_making import open_run_maker
 from audiojax.config import config_from_json, to_dict
@@ -34,7 +35,7 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
     """
     if format not in ("orbax", "safetensors"):
         raise UsageError(f"--format {format}: takes orbax or safetensors")
-    if vocoder is not None and format == "orbax":
+    if vocoder is not None and (format == "orbax" or store.is_converted(workdir)):
         raise UsageError("--vocoder goes with --format safetensors, for a run that makes sounds")
     if format == "safetensors":
         return publish_converted(workdir, out) if store.is_converted(workdir) else _publish_run(final_folder(workdir), out, vocoder)
@@ -49,14 +50,15 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
 
 def _publish_run(folder: Path, out: str | os.PathLike, vocoder: str | os.PathLike | None) -> Path:
     """The tower of a finished run in its public layout; of Diffusion-Link with a decoder the LLaMA's adapters, as peft writes them."""
-    config = to_dict(config_from_json((folder / "config.json").read_text(encoding="utf-8")))
-    if config["paper"] == "diffusion_link" and config["phases"][-1] == "decoder":
-        lora = config["model"]["lora"]
-        return save_adapter(load_export(folder).params["adapter"], Lora(**lora | {"targets": tuple(lora["targets"])}), out)
-    if config["paper"] == "re_audioldm" and config["phases"][-1] == "diffusion":
+    loaded = config_from_json((folder / "config.json").read_text(encoding="utf-8"))
+    if makes_sounds(loaded):
         return _publish_maker(folder, out, vocoder)
     if vocoder is not None:
         raise UsageError("--vocoder is for a run that makes sounds")
+    config = to_dict(loaded)
+    if config["paper"] == "diffusion_link" and config["phases"][-1] == "decoder":
+        lora = config["model"]["lora"]
+        return save_adapter(load_export(folder).params["adapter"], Lora(**lora | {"targets": tuple(lora["targets"])}), out)
     tower = open_tower_run(folder)
     if config["paper"] == "re_audioldm":
         return publish_tower(tower, PARTS[config["phases"][-1]], out)

@@ -5,20 +5,19 @@ absl is imported on use: `audiojax doctor` reads this file also where it is miss
 
 import ctypes
 import os
-import tempfile
 from pathlib import Path
 
+from audiojax.files import make_folder
 from audiojax.folders import cache_home
 
 
 def is_writable(folder: Path) -> bool:
     """Whether a file can be made in the folder, which is made if it is missing."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
+        make_folder(folder)
     except OSError:
         return False
+    return True
 
 
 def prepare() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from audiojax.api.making import Heard, Maker
-from audiojax.api.wishes import Made
+from audiojax.api.wishes import SECONDS, Made
 from audiojax.models import hifigan, unet, vae
 from audiojax.papers.re_audioldm.clips import geometry_of
 
@@ -15,7 +15,7 @@ class Hummer(Maker):
 
     def __init__(self, break_at=None):
         self.geometry = geometry_of(unet.PRESETS["audioldm-s"], vae.PRESETS["audioldm"], hifigan.PRESETS["audioldm"])
-        self.source, self.break_at, self.plans = "runs/hummer", break_at, []
+        self.source, self.seconds, self.break_at, self.plans = "runs/hummer", SECONDS, break_at, []
 
     def check(self, wishes, plan):
         self.networks = self  # without a ranker
