@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from audiojax.api.caption_measures import MEASURES, Counts
-from audiojax.api.evaluate_bridging import TITLES as GAPS
-from audiojax.api.retrieval import TITLES
+from audiojax.api.bridging.evaluate import TITLES as GAPS
+from audiojax.api.describing.caption_measures import MEASURES, Counts
+from audiojax.api.finding.retrieval import TITLES
 from audiojax.metrics.bootstrap import Interval, difference_interval, mean_interval
 from audiojax.metrics.retrieval import Ranks
 from audiojax.report.sections import Table

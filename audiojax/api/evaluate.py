@@ -4,17 +4,17 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audiojax.api.bridging import Bridge
-from audiojax.api.caption_models import CaptionModel
-from audiojax.api.captioning import Captioner
-from audiojax.api.evaluate_bridging import evaluate_bridge, measure_gap
-from audiojax.api.evaluate_describing import evaluate_captioner
-from audiojax.api.evaluate_finding import evaluate_finder
-from audiojax.api.evaluate_making import SoundTest, evaluate_maker
+from audiojax.api.bridging.bridge import Bridge
+from audiojax.api.bridging.evaluate import evaluate_bridge, measure_gap
+from audiojax.api.describing.caption_models import CaptionModel
+from audiojax.api.describing.captioning import Captioner
+from audiojax.api.describing.evaluate import evaluate_captioner
+from audiojax.api.describing.link_captioning import LinkCaptioner
 from audiojax.api.evaluation import Evaluation, open_tested
-from audiojax.api.link_captioning import LinkCaptioner
+from audiojax.api.finding.evaluate import evaluate_finder
 from audiojax.api.loading import load, load_bridge, load_maker
-from audiojax.api.making import Maker
+from audiojax.api.making.evaluate import SoundTest, evaluate_maker
+from audiojax.api.making.maker import Maker
 from audiojax.api.opening import final_folder
 from audiojax.api.runs import RunFinder
 from audiojax.api.start import is_run
@@ -50,7 +50,7 @@ def evaluate(
       probes: also ask for the minimal pairs of SoundWorld; of systems that find.
       candidates: captions of each clip, for diversity; of systems that describe. The first one is scored.
       batch_size: clips described at a time.
-      models: measures of captions that need a model, opened; see `audiojax.api.caption_models`.
+      models: measures of captions that need a model, opened; see `audiojax.api.describing.caption_models`.
       options: how a system that describes writes, see `Captioner.defaults`.
       sounds: how a system that makes sounds is measured; such a system needs it, and others do not take it.
 

@@ -4,20 +4,20 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from audiojax.api.bridging import Bridge
-from audiojax.api.captioning import Captioner
-from audiojax.api.clap_search import ClapFinder
-from audiojax.api.coattention_search import CoAttentionFinder
-from audiojax.api.dac_captioning import DacCaptioner
-from audiojax.api.find import Finder
-from audiojax.api.link_captioning import LinkCaptioner
-from audiojax.api.maker_parts import is_maker, open_maker
-from audiojax.api.making import Maker
+from audiojax.api.bridging.bridge import Bridge
+from audiojax.api.describing.captioning import Captioner
+from audiojax.api.describing.dac_captioning import DacCaptioner
+from audiojax.api.describing.link_captioning import LinkCaptioner
+from audiojax.api.finding.clap_search import ClapFinder
+from audiojax.api.finding.coattention_search import CoAttentionFinder
+from audiojax.api.finding.find import Finder
+from audiojax.api.finding.search import Reranker, Searcher
+from audiojax.api.making.maker import Maker
+from audiojax.api.making.maker_parts import is_maker, open_maker
+from audiojax.api.making.run_making import open_run_maker
 from audiojax.api.opening import final_folder, is_public, open_tower_run
 from audiojax.api.outside import lasting_name, whole
-from audiojax.api.run_making import open_run_maker
 from audiojax.api.runs import RunFinder
-from audiojax.api.search import Reranker, Searcher
 from audiojax.api.weights import load_pretrained
 from audiojax.errors import UsageError
 from audiojax.files import shown
@@ -133,7 +133,7 @@ def load_maker(
         or the folder of a sound index), mode, count.
       vocoder: of a run, one in place of that of its config, or of Griffin-Lim.
       progress: say on stderr what was loaded, and under which licence.
-      public: of public weights: heads, dtype, tokenizer; see `audiojax.api.maker_parts.open_maker`.
+      public: of public weights: heads, dtype, tokenizer; see `audiojax.api.making.maker_parts.open_maker`.
 
     Raises:
       UsageError: as `load`, the model does not make sounds, or does not take an option.

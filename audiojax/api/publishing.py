@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from audiojax.api.loading import makes_sounds
+from audiojax.api.making.run_making import open_run_maker
 from audiojax.api.opening import final_folder, open_tower_run
-from audiojax.api.run_making import open_run_maker
 from audiojax.config import config_from_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown

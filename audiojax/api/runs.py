@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.data import clip_batches, make_transform
+from audiojax.api.finding.retrieval import Retrieval
+from audiojax.api.finding.search import Searcher
 from audiojax.api.opening import model_digest
 from audiojax.api.outside import layout_for
-from audiojax.api.retrieval import Retrieval
-from audiojax.api.search import Searcher
 from audiojax.config import config_to_json, to_dict
 from audiojax.index.embeddings import read_windows
 from audiojax.index.search import Hit

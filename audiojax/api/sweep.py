@@ -16,17 +16,17 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from audiojax.api.bridging import Bridge
-from audiojax.api.captioning import Captioner
+from audiojax.api.bridging.bridge import Bridge
+from audiojax.api.bridging.evaluate import load_gaps
 from audiojax.api.compare import PROBED, compare_counts, compare_gaps, compare_ranks
 from audiojax.api.data import data_name
+from audiojax.api.describing.captioning import Captioner
+from audiojax.api.describing.evaluate import load_counts
 from audiojax.api.evaluate import evaluate
-from audiojax.api.evaluate_bridging import load_gaps
-from audiojax.api.evaluate_describing import load_counts
-from audiojax.api.evaluate_finding import load_ranks
-from audiojax.api.evaluate_making import SoundTest, load_sounds
 from audiojax.api.evaluation import Evaluation, place
+from audiojax.api.finding.evaluate import load_ranks
 from audiojax.api.loading import makes_sounds, opener_of
+from audiojax.api.making.evaluate import SoundTest, load_sounds
 from audiojax.api.train import train
 from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from rich.console import Console
 
 from audiojax.api.data import clip_batches, make_transform, open_split
-from audiojax.api.evaluate_finding import ceiling_scores
+from audiojax.api.finding.evaluate import ceiling_scores
 from audiojax.api.opening import final_folder, open_tower_run
 from audiojax.api.sweep import release_memory
 from audiojax.api.train import train

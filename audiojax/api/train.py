@@ -28,7 +28,7 @@ from audiojax.api.data import (
     training_stream,
     with_extra_captions,
 )
-from audiojax.api.datastore import open_datastore, pairs_transform, with_neighbours
+from audiojax.api.making.datastore import open_datastore, pairs_transform, with_neighbours
 from audiojax.api.start import Start, start_of, without
 from audiojax.api.states import stored_states
 from audiojax.api.statistics import with_statistics

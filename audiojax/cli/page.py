@@ -8,9 +8,9 @@ from audiojax.errors import UsageError
 from audiojax.files import shown
 
 if TYPE_CHECKING:
-    from audiojax.api.captioning import Captioner
-    from audiojax.api.making import Maker
-    from audiojax.api.search import Searcher
+    from audiojax.api.describing.captioning import Captioner
+    from audiojax.api.finding.search import Searcher
+    from audiojax.api.making.maker import Maker
     from audiojax.index.search import Index
 
 EXAMPLES = """
@@ -54,8 +54,8 @@ def opened(args: Namespace) -> "tuple[Maker | Captioner | Searcher, Index | None
       UsageError: a model that does none of these, or options that are not for it.
     """
     from audiojax import api
-    from audiojax.api.maker_parts import is_maker
-    from audiojax.api.search import Searcher
+    from audiojax.api.finding.search import Searcher
+    from audiojax.api.making.maker_parts import is_maker
     from audiojax.cli import search
     from audiojax.towers.clap import ClapTower
 

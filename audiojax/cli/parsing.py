@@ -140,7 +140,7 @@ def caption_models(args: argparse.Namespace) -> list[Any]:
     Raises:
       UsageError: an option without the measure that it belongs to, or as the models raise.
     """
-    from audiojax.api import caption_models as models
+    from audiojax.api.describing import caption_models as models
 
     needs = {"bertscore_layer": "bertscore", "bertscore_idf": "bertscore", "bertscore_baseline": "bertscore", "fense_detector": "fense"}
     for option, measure in needs.items():
@@ -203,7 +203,7 @@ def sound_test(args: argparse.Namespace) -> Any:
         if given:
             raise UsageError(f"--{given[0].replace('_', '-')} belongs to --backbone, which systems that make sounds are measured by")
         return None
-    from audiojax.api.evaluate_making import SoundTest
+    from audiojax.api.making.evaluate import SoundTest
 
     foreign = ("beams", "top_p", "temperature", "bertscore", "fense", "judge")
     if given := [name for name in foreign if getattr(args, name, None) is not None]:

@@ -9,7 +9,7 @@ from audiojax.errors import UsageError
 from audiojax.files import shown
 
 if TYPE_CHECKING:
-    from audiojax.api.search import Searcher
+    from audiojax.api.finding.search import Searcher
     from audiojax.index.search import Hit, Index
 
 EXAMPLES = """

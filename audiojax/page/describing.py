@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from audiojax.api.captioning import Captioner
+from audiojax.api.describing.captioning import Captioner
 from audiojax.errors import UsageError
 from audiojax.page.fields import answered, dropped_sound, given, number, whole
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from audiojax.api.search import Searcher
+from audiojax.api.finding.search import Searcher
 from audiojax.audio.io import DecodeOptions, decode
 from audiojax.files import shown
 from audiojax.index.search import Hit, Index

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from audiojax.api.generating import order_of
-from audiojax.api.making import Maker
-from audiojax.api.wishes import EDIT_STRENGTH, Plan, Wish
+from audiojax.api.making.generating import order_of
+from audiojax.api.making.maker import Maker
+from audiojax.api.making.wishes import EDIT_STRENGTH, Plan, Wish
 from audiojax.page.fields import answered, dropped_sound, given, number, whole
 from audiojax.papers.re_audioldm.clips import MOST_SECONDS, reference_of
 from audiojax.papers.re_audioldm.settings import MOST_STEPS, SAMPLERS, Sampling

@@ -13,9 +13,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audiojax.api.captioning import Captioner
-from audiojax.api.making import Maker
-from audiojax.api.search import Searcher
+from audiojax.api.describing.captioning import Captioner
+from audiojax.api.finding.search import Searcher
+from audiojax.api.making.maker import Maker
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.index.search import Index

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from audiojax.api.captioning import Captioner, Described, sound_digest
+from audiojax.api.describing.captioning import Captioner, Described, sound_digest
 from audiojax.audio import io, lengths
 from audiojax.audio.pool import Window
 from audiojax.audio.reasons import AudioFileError

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from audiojax.api.making import Heard, Maker
-from audiojax.api.wishes import SECONDS, Made
+from audiojax.api.making.maker import Heard, Maker
+from audiojax.api.making.wishes import SECONDS, Made
 from audiojax.models import hifigan, unet, vae
 from audiojax.papers.re_audioldm.clips import geometry_of
 

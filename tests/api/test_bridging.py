@@ -9,10 +9,10 @@ import pytest
 import soundfile
 
 import audiojax
-from audiojax.api.bridge_files import bridge_files, read_embeddings
-from audiojax.api.bridging import row_seeds
+from audiojax.api.bridging.bridge import row_seeds
+from audiojax.api.bridging.bridge_files import bridge_files, read_embeddings
+from audiojax.api.bridging.evaluate import load_gaps, pictures
 from audiojax.api.data import open_split
-from audiojax.api.evaluate_bridging import load_gaps, pictures
 from audiojax.audio.reasons import AudioFileError
 from audiojax.cli import main
 from audiojax.config import to_dict

@@ -1,6 +1,5 @@
 """Measures of captions by models with random weights: what they depend on, what they refuse, and the tables and cards that they end in."""
 
-import importlib
 import json
 
 import numpy as np
@@ -8,10 +7,10 @@ import pytest
 import soundfile
 
 from audiojax import api
-from audiojax.api import caption_models as models
-from audiojax.api.caption_models import Said, llama_judge, texts
+from audiojax.api.describing import caption_models as models
+from audiojax.api.describing.caption_models import Said, llama_judge, texts
+from audiojax.api.describing.score import score
 from audiojax.api.opening import DIGEST
-from audiojax.api.score import score
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.text.tokenizer import Tokenizer
 from tests.api.caption_folders import CAPTIONS, bert_folder, detector_file, llama_folder, roberta_folder
@@ -67,7 +66,7 @@ def test_bertscore_of_a_clip_depends_on_that_clip(bertscore):
 
 def test_bertscore_in_pieces_is_the_same(bertscore, monkeypatch):
     whole = bertscore.measure(said(), False)
-    monkeypatch.setattr("audiojax.api.caption_models.bertscore.CLIPS", 1)
+    monkeypatch.setattr("audiojax.api.describing.caption_models.bertscore.CLIPS", 1)
     for name, values in bertscore.measure(said(), False).items():
         np.testing.assert_array_equal(values, whole[name])
 
@@ -324,10 +323,9 @@ def test_clips_without_a_sound_are_counted_and_named(tables, clap, tmp_path):
 
 
 def test_spider_with_a_detector_is_also_penalised(tables, monkeypatch):
-    module = importlib.import_module("audiojax.api.score")  # the package's own `score` is the function
-    monkeypatch.setattr(module, "require", lambda name: None)
-    monkeypatch.setattr(module.metadata, "version", lambda name: "0")  # the extra `eval` need not be there
-    monkeypatch.setattr(module, "spice", lambda said, wanted: (0.5, np.array([0.5, 0.5])))
+    monkeypatch.setattr("audiojax.api.describing.score.require", lambda name: None)
+    monkeypatch.setattr("audiojax.api.describing.score.metadata.version", lambda name: "0")  # the extra `eval` need not be there
+    monkeypatch.setattr("audiojax.api.describing.score.spice", lambda said, wanted: (0.5, np.array([0.5, 0.5])))
     plain = score(*tables, metrics=("spider",), **QUIET)
     found = score(*tables, metrics=("spider",), models=[Fixed(fluency_errors=[1, 0])], **QUIET)
     assert "spider_fl" not in plain.scores

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from audiojax.api import caption_table, captioning
-from audiojax.api.caption_table import find_sounds, read_captions, write_captions
-from audiojax.api.captioning import Described
+from audiojax.api.describing import caption_table, captioning
+from audiojax.api.describing.caption_table import find_sounds, read_captions, write_captions
+from audiojax.api.describing.captioning import Described
 from audiojax.errors import AudiojaxError, UsageError
 from tests.api.captioner import RATE, Parrot, windows_here
 from tests.index.sounds import write

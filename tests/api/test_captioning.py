@@ -8,8 +8,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiojax.api import captioning
-from audiojax.api.captioning import Row, caption_files, describe_rows, row_seed, sound_digest
+from audiojax.api.describing import captioning
+from audiojax.api.describing.captioning import Row, caption_files, describe_rows, row_seed, sound_digest
 from audiojax.audio.reasons import AudioFileError, BadAudio, Reason, ReasonCounter
 from audiojax.errors import UsageError
 from tests.api.captioner import RATE, Parrot, windows_here

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 import audiojax
-from audiojax.api.coattention_search import CoAttentionFinder
 from audiojax.api.data import open_split
+from audiojax.api.finding.coattention_search import CoAttentionFinder
 from audiojax.api.loading import load_reranker
 from audiojax.api.sweep import load_setting, sweep
 from audiojax.config import to_dict

@@ -9,8 +9,8 @@ import soundfile
 
 import audiojax
 from audiojax.api import loading
-from audiojax.api.dac_captioning import DacCaptioner
 from audiojax.api.data import open_split
+from audiojax.api.describing.dac_captioning import DacCaptioner
 from audiojax.cli import main
 from audiojax.config import load_config, to_dict
 from audiojax.data.examples import captions_of

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from audiojax.api import datastore
-from audiojax.api.datastore import Datastore, classes_of, with_neighbours
+from audiojax.api.making import datastore
+from audiojax.api.making.datastore import Datastore, classes_of, with_neighbours
 from audiojax.data.soundworld.source import SceneSource
 from audiojax.errors import UsageError
 from audiojax.index.records import IndexRecords

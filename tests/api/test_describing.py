@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from audiojax.api import evaluate_describing, evaluation
-from audiojax.api.caption_measures import AGREEMENT, TRUTH, count, values
-from audiojax.api.caption_models import CaptionModel
+from audiojax.api import evaluation
 from audiojax.api.compare import compare_counts
 from audiojax.api.data import open_split
-from audiojax.api.evaluate_describing import load_counts, of_others
+from audiojax.api.describing import evaluate as evaluate_describing
+from audiojax.api.describing.caption_measures import AGREEMENT, TRUTH, count, values
+from audiojax.api.describing.caption_models import CaptionModel
+from audiojax.api.describing.evaluate import load_counts, of_others
 from audiojax.data.soundworld.scenes import Scene
 from audiojax.data.transforms import to_float
 from audiojax.errors import UsageError

@@ -10,7 +10,7 @@ import soundfile
 
 import audiojax
 from audiojax.api.data import open_split
-from audiojax.api.evaluate_finding import load_ranks
+from audiojax.api.finding.evaluate import load_ranks
 from audiojax.config import load_config
 from audiojax.encoders import bert, panns
 from audiojax.encoders.bert import BertConfig

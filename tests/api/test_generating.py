@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from audiojax.api.generating import TABLE, order_of, read_prompts, write_one, write_sounds
-from audiojax.api.wishes import Plan, Wish, make_plan
+from audiojax.api.making.generating import TABLE, order_of, read_prompts, write_one, write_sounds
+from audiojax.api.making.wishes import Plan, Wish, make_plan
 from audiojax.audio.io import decode
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.papers.re_audioldm.clips import reference_of

@@ -9,9 +9,9 @@ import pytest
 
 import audiojax
 from audiojax.api.data import open_split
-from audiojax.api.datastore import classes_of
-from audiojax.api.evaluate_making import SoundTest
-from audiojax.api.wishes import Wish
+from audiojax.api.making.datastore import classes_of
+from audiojax.api.making.evaluate import SoundTest
+from audiojax.api.making.wishes import Wish
 from audiojax.cli import main
 from audiojax.config import to_dict
 from audiojax.data.examples import captions_of, facts_of

@@ -12,7 +12,7 @@ import soundfile
 
 import audiojax
 from audiojax.api.data import open_split
-from audiojax.api.link_captioning import LinkCaptioner
+from audiojax.api.describing.link_captioning import LinkCaptioner
 from audiojax.cli import main
 from audiojax.config import to_dict
 from audiojax.data.examples import captions_of

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import audiojax
-from audiojax.api.maker_parts import open_maker
-from audiojax.api.making import Maker
-from audiojax.api.wishes import make_plan
+from audiojax.api.making.maker import Maker
+from audiojax.api.making.maker_parts import open_maker
+from audiojax.api.making.wishes import make_plan
 from audiojax.audio.spectral import log_mel
 from audiojax.errors import UsageError
 from audiojax.papers.re_audioldm.clips import reference_of

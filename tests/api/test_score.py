@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiojax import api
-from audiojax.api.caption_pairs import read_pairs
+from audiojax.api.describing.caption_pairs import read_pairs
 from audiojax.errors import UsageError
 from audiojax.metrics.captions.scores import diversity_scores, score_captions
 

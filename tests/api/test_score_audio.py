@@ -1,6 +1,5 @@
 """Generated sounds against real ones: what is heard of each, pairs, silence and faults, classes of SoundWorld, and CLAP."""
 
-from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +7,10 @@ import pytest
 import soundfile
 
 from audiojax.api import load_pretrained, score_audio
-from audiojax.api.score_buckets import bucket_metrics
-from audiojax.api.search import Searcher
-from audiojax.api.sound_backbone import Backbone
-from audiojax.api.sound_sets import clip_set, folder_set, open_set, paired, with_captions
+from audiojax.api.finding.search import Searcher
+from audiojax.api.making.score_buckets import bucket_metrics
+from audiojax.api.making.sound_backbone import Backbone
+from audiojax.api.making.sound_sets import clip_set, folder_set, open_set, paired, with_captions
 from audiojax.audio.reasons import BadAudio, Reason
 from audiojax.data.soundworld.classes import BY_NAME, CLASSES
 from audiojax.data.soundworld.source import SceneSource
@@ -191,8 +190,7 @@ class Levels(Searcher):
 
 
 def test_clap_score(backbone, tmp_path, monkeypatch):
-    module = import_module("audiojax.api.score_audio")  # the package's own `score_audio` is the function
-    monkeypatch.setattr(module, "open_clap", lambda name, progress: Levels())
+    monkeypatch.setattr("audiojax.api.making.score_audio.open_clap", lambda name, progress: Levels())
     made, real = (sound_folder(tmp_path / name, 4) for name in ("made", "real"))
     for name in ("clip0", "clip1"):
         soundfile.write(real / f"{name}.wav", 0.1 * np.sin(np.arange(8_000)), RATE)

@@ -10,8 +10,8 @@ import soundfile
 from platformdirs import user_cache_dir
 
 import audiojax
-from audiojax.api import search
-from audiojax.api.clap_search import ClapFinder
+from audiojax.api.finding import search
+from audiojax.api.finding.clap_search import ClapFinder
 from audiojax.api.opening import is_public
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.index.embeddings import read_windows

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from audiojax.api import sound_vectors as module
-from audiojax.api.search import Searcher
-from audiojax.api.sound_vectors import sound_vectors, unit
+from audiojax.api.finding import sound_vectors as module
+from audiojax.api.finding.search import Searcher
+from audiojax.api.finding.sound_vectors import sound_vectors, unit
 from audiojax.errors import UsageError
 
 RATE, WINDOW = 1000, 100

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from audiojax import api
-from audiojax.api import captioning
+from audiojax.api.describing import captioning
 from tests.api.captioner import RATE, Parrot, windows_here
 from tests.index.sounds import write
 

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from audiojax import api
-from audiojax.api import maker_parts
+from audiojax.api.making import maker_parts
 from audiojax.page import serving
 from tests.api.captioner import Parrot
 from tests.api.stub_maker import Hummer

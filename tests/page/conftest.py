@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from audiojax.api.maker_parts import open_maker
+from audiojax.api.making.maker_parts import open_maker
 from tests.api.maker_folder import write_pipeline
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from audiojax.api import captioning
+from audiojax.api.describing import captioning
 from audiojax.audio.reasons import AudioFileError
 from audiojax.errors import UsageError
 from audiojax.page.describing import chosen, describe_sound

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiojax.api.wishes import Made
+from audiojax.api.making.wishes import Made
 from audiojax.audio.reasons import AudioFileError
 from audiojax.cli import main
 from audiojax.errors import UsageError

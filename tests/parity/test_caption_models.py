@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from audiojax.api import caption_models as models
-from audiojax.api.caption_models import Said, llama_judge
+from audiojax.api.describing import caption_models as models
+from audiojax.api.describing.caption_models import Said, llama_judge
 from audiojax.metrics.captions import fense
 from tests.api.caption_folders import CAPTIONS, bert_folder, detector_file, llama_folder, roberta_folder
 

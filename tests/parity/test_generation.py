@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from audiojax.api import maker_parts
-from audiojax.api.wishes import Plan
+from audiojax.api.making import maker_parts
+from audiojax.api.making.wishes import Plan
 from audiojax.encoders.clap import ClapTextConfig
 from audiojax.models import hifigan, unet, vae
 from audiojax.papers.re_audioldm.settings import Sampling

@@ -1,0 +1,1 @@
+"""Moving embeddings of sounds to where texts are."""

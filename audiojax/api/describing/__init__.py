@@ -1,0 +1,1 @@
+"""Describing sounds: captioners, tables of captions, and the scores of captions."""

@@ -1,0 +1,1 @@
+"""Finding sounds by words and words by sounds: finders, their scores, and indexes opened by them."""
