@@ -77,4 +77,5 @@ def _publish_maker(folder: Path, out: str | os.PathLike, vocoder: str | os.PathL
     if isinstance(nets.vocoder, GriffinLimTower):
         raise UsageError(f"{shown(folder)}: has Griffin-Lim, which no pipeline takes: name a vocoder with --vocoder")
     towers = {"text_encoder": nets.text, "unet": nets.unet, "vae": nets.vae, "vocoder": nets.vocoder}
-    return publish_pipeline(towers, (model.config.noise.schedule, nets.schedule), out, model.config.data.max_tokens)
+    frames = maker.geometry.frames(round(maker.seconds * maker.sample_rate))
+    return publish_pipeline(towers, (model.config.noise.schedule, nets.schedule), out, model.config.data.max_tokens, frames)

@@ -215,6 +215,7 @@ def sound_test(args: argparse.Namespace) -> Any:
 
 
 MAKER_OPTIONS = ("heads", "dtype", "tokenizer", "ranker", "vocoder")
+RETRIEVAL_MODES = ("clap", "random", "wrong_class", "oracle", "none")  # those of papers.re_audioldm, which takes seconds to import
 RETRIEVAL_OPTIONS = ("retrieval_datastore", "retrieval_count", "retrieval_mode")
 
 
@@ -243,8 +244,7 @@ def _add_retrieval_options(group: Any) -> None:
         "--retrieval-datastore", metavar="NAME", help=f"splits of its data joined by +, or the folder of a sound index {own}"
     )
     group.add_argument("--retrieval-count", type=whole_number(1), metavar="K", help=f"clips retrieved for a prompt {own}")
-    modes = ("clap", "random", "wrong_class", "oracle", "none")
-    group.add_argument("--retrieval-mode", choices=modes, help=f"how; clap, none, or a control that SoundWorld's truth allows {own}")
+    group.add_argument("--retrieval-mode", choices=RETRIEVAL_MODES, help=f"how; clap, none, or a control that SoundWorld's truth allows {own}")
 
 
 def _retrieval_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -45,13 +46,21 @@ def publish_converted(folder: str | os.PathLike, out: str | os.PathLike) -> Path
     )
 
 
-def publish_tower(tower: Tower, kind: str, out: str | os.PathLike, tokenizer: Tokenizer | None = None, max_tokens: int = 0) -> Path:
+def publish_tower(
+    tower: Tower,
+    kind: str,
+    out: str | os.PathLike,
+    tokenizer: Tokenizer | None = None,
+    max_tokens: int = 0,
+    said: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
     """Writes a tower that audiojax trained in the public layout of its kind, with a config for transformers or diffusers where it has one.
 
     Args:
       kind: key of `KINDS`, one that can be published.
       tokenizer: written beside the weights, with the cleaning of captions inside it.
       max_tokens: of a text in training, said in the tokenizer's config.
+      said: keys of config.json that the weights do not tell.
 
     Raises:
       UsageError: `out` holds something already.
@@ -61,7 +70,7 @@ def publish_tower(tower: Tower, kind: str, out: str | os.PathLike, tokenizer: To
 
     def fill(partial: Path) -> None:
         partial.mkdir()
-        for name, facts in {**({"config.json": public.facts} if public.facts else {}), **public.files}.items():
+        for name, facts in {**({"config.json": {**public.facts, **said}} if public.facts else {}), **public.files}.items():
             (partial / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         if tokenizer is not None:
             tokenizer.save_cleaning(partial, max_tokens)
@@ -69,13 +78,16 @@ def publish_tower(tower: Tower, kind: str, out: str | os.PathLike, tokenizer: To
     return _write(target, public.tower, kind, _file_of(public.facts), public.extra, fill, {})
 
 
-def publish_pipeline(towers: Mapping[str, Tower], noise: tuple[str, Schedule], out: str | os.PathLike, max_tokens: int) -> Path:
+def publish_pipeline(
+    towers: Mapping[str, Tower], noise: tuple[str, Schedule], out: str | os.PathLike, max_tokens: int, frames: int
+) -> Path:
     """Writes AudioLDM as diffusers' AudioLDMPipeline opens it: a folder of its models, a tokenizer, and model_index.json.
 
     Args:
       towers: "text_encoder", with its tokenizer, "unet", "vae" and "vocoder".
       noise: the schedule and its name, "linear" or "scaled_linear".
       max_tokens: of a text in training.
+      frames: of the latents of a sound where no length is asked for.
 
     Raises:
       UsageError: `out` holds something already, or a model that AudioLDM's layout has no place for.
@@ -85,7 +97,7 @@ def publish_pipeline(towers: Mapping[str, Tower], noise: tuple[str, Schedule], o
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as made:
         partial = Path(made) / target.name
         for part, (kind, _, _) in PIPELINE_PARTS.items():
-            publish_tower(towers[part], kind, partial / part)
+            publish_tower(towers[part], kind, partial / part, said={"sample_size": frames} if part == "unet" else {})
         towers["text_encoder"].tokenizer.save_cleaning(partial / "tokenizer", max_tokens)
         classes = {part: names for part, (_, *names) in PIPELINE_PARTS.items()}
         classes |= {"tokenizer": ["transformers", "PreTrainedTokenizerFast"], "scheduler": ["diffusers", "DDIMScheduler"]}

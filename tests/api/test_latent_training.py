@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 import audiojax
 from audiojax.api.data import open_split
@@ -170,6 +171,30 @@ def test_made_sounds_are_measured_beside_the_round_trip(run, tmp_path, capsys):
     assert other["scores"]["precision of what is retrieved"] == 0
     with pytest.raises(UsageError, match="--backbone is missing"):
         audiojax.evaluate(run, progress=False)
+
+
+def test_a_users_own_index_is_retrieved_from(run, overrides, tmp_path):
+    """Its sounds have captions and no truth: they are attended to, and by no truth it is said how well they fit."""
+    clap = dict(word.split("=") for word in overrides)["init.clap"]
+    source = open_split(to_dict(load_export(run / "final").config)["data"], "train")
+    captions = {}
+    for i in range(PAIRS + 2):
+        path = tmp_path / "mine" / f"{i}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, source[i]["audio"], 16_000)
+        captions[path.name] = [f"my sound {i}"]
+    audiojax.load_finder(clap).index(tmp_path / "mine", tmp_path / "index", captions=captions)
+    tagger_folder(tmp_path / "tagger")
+    test = SoundTest(str(tmp_path / "tagger"), clips=3, options={"steps": 2}, retrieval={"datastore": str(tmp_path / "index")})
+    found = audiojax.evaluate(run, sounds=test, progress=False)
+    assert np.isfinite(found.scores["KID"])
+    assert not {"precision of what is retrieved", "copy score"} & found.scores.keys()
+    maker = audiojax.load_maker(run, retrieval=dict(test.retrieval), progress=False)
+    asked = [Wish("a bell rings")]
+    (heard, _), _ = maker.networks.retrieval.contexts(asked, maker.networks.text.embed_text(["a bell rings"]))
+    assert heard.any()
+    with pytest.raises(UsageError, match="has no SoundWorld scene"):
+        audiojax.evaluate(run, sounds=replace(test, retrieval={**test.retrieval, "mode": "oracle"}), progress=False)
 
 
 def test_a_stopped_run_ends_where_an_unbroken_one_does(run, overrides, tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ import os
 import pytest
 
 from audiojax import api
+from audiojax.cli.parsing import RETRIEVAL_MODES
+from audiojax.papers.re_audioldm.retrieval import HOW
 from tests.api.stub_maker import Hummer
 from tests.index.sounds import write
 
@@ -29,6 +31,10 @@ def test_one_prompt_becomes_a_file_and_a_page(audiojax, model, tmp_path):
     text = (tmp_path / "bell.html").read_text()
     assert "a bell &amp; a gong" in text
     assert text.count("<audio") == 1
+
+
+def test_all_ways_to_retrieve_can_be_asked_for():
+    assert RETRIEVAL_MODES == HOW
 
 
 def test_a_file_of_prompts_becomes_a_folder_that_is_gone_on_with(audiojax, model, tmp_path):

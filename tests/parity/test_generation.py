@@ -21,7 +21,7 @@ diffusers = pytest.importorskip("diffusers")
 
 pytestmark = pytest.mark.parity
 PROMPTS, NEGATIVE = ["a dog barks twice", "rain"], "a bell rings"
-BOUND = 1e-3
+BOUND = 1e-4
 
 
 def reference(folder, noise, seconds, steps, guidance):
