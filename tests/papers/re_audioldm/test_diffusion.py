@@ -224,8 +224,9 @@ def test_eight_clips_are_learned_by_heart():
     (text,) = finish(start("", program="tests.papers.re_audioldm.overfit"), timeout=900)
     found = json.loads(text.splitlines()[-1])
     assert found["loss"] < 0.05
-    assert found["correlation"] > 0.8
-    assert found["change"] > 1e-3
+    assert found["correlation"] > 0.9
+    assert found["mel correlation"] > 0.8
+    assert found["change"] > 0.05
 
 
 @pytest.mark.slow
