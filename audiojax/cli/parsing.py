@@ -244,7 +244,7 @@ def _add_retrieval_options(group: Any) -> None:
         "--retrieval-datastore", metavar="NAME", help=f"splits of its data joined by +, or the folder of a sound index {own}"
     )
     group.add_argument("--retrieval-count", type=whole_number(1), metavar="K", help=f"clips retrieved for a prompt {own}")
-    group.add_argument("--retrieval-mode", choices=RETRIEVAL_MODES, help=f"how; clap, none, or a control that SoundWorld's truth allows {own}")
+    group.add_argument("--retrieval-mode", choices=RETRIEVAL_MODES, help=f"clap, none, or a control by SoundWorld's truth {own}")
 
 
 def _retrieval_options(args: argparse.Namespace) -> dict[str, Any]:

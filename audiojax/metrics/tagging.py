@@ -36,13 +36,21 @@ def _occurring(scores: np.ndarray, labels: np.ndarray) -> Bool[np.ndarray, " cla
     return occurring
 
 
-def recognised(scores: Float[np.ndarray, "b classes"], labels: Float[np.ndarray, "b classes"]) -> Bool[np.ndarray, "b classes"]:
-    """True where a class sounds and is among the likeliest of its clip, as many as sound in it: a clip of one class asks for the first.
+def likeliest(scores: Float[np.ndarray, "b classes"], labels: Float[np.ndarray, "b classes"]) -> Bool[np.ndarray, "b classes"]:
+    """True for the likeliest classes of a clip, as many as sound in it; equal ones in the order of classes.
 
     Raises:
       AudiojaxError: as `average_precisions`.
     """
     _occurring(scores, labels)
     ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    sounding = labels > 0
-    return sounding & (ranks < sounding.sum(axis=1, keepdims=True))
+    return ranks < (labels > 0).sum(axis=1, keepdims=True)
+
+
+def recognised(scores: Float[np.ndarray, "b classes"], labels: Float[np.ndarray, "b classes"]) -> Bool[np.ndarray, "b classes"]:
+    """True where a class sounds and is among the likeliest of its clip: a clip of one class asks for the first.
+
+    Raises:
+      AudiojaxError: as `average_precisions`.
+    """
+    return likeliest(scores, labels) & (labels > 0)

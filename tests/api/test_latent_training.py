@@ -160,7 +160,9 @@ def test_made_sounds_are_measured_beside_the_round_trip(run, tmp_path, capsys):
     assert {"precision of what is retrieved", "copy score", "copy score of the real clips"} <= facts["scores"].keys()
     assert all(np.isfinite(value) for value in facts["scores"].values())
     assert facts["card"]["sounds"] == "ddim, 2 steps, guidance 3.5, 1 candidates"
-    assert "round trip" in (folder / "report.html").read_text(encoding="utf-8")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "round trip" in page
+    assert page.count("the tagger hears") == 9
     made = [path.stat().st_mtime_ns for path in sounds]
     again = audiojax.evaluate(run, sounds=SoundTest(str(tmp_path / "tagger"), clips=3, options={"steps": 2}), progress=False)
     assert [path.stat().st_mtime_ns for path in sounds] == made  # they stay

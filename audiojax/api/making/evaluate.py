@@ -17,6 +17,7 @@ import numpy as np
 from audiojax.api.bridging.evaluate import GAPS, load_gaps
 from audiojax.api.evaluation import Evaluation, Tested, metric_card, save_arrays, training_curves
 from audiojax.api.making.generating import Order, write_sounds
+from audiojax.api.making.listening import side_by_side
 from audiojax.api.making.maker import MAKE_BATCH, Maker
 from audiojax.api.making.retrieval_measures import retrieval_metrics
 from audiojax.api.making.retriever import Retriever
@@ -32,13 +33,12 @@ from audiojax.files import write_whole
 from audiojax.papers.re_audioldm.hearing import levelled
 from audiojax.papers.re_audioldm.retrieval import BY_TRUTH
 from audiojax.report.html import write_report
-from audiojax.report.sections import Card, MetricTable, Section, Sound, Sounds
+from audiojax.report.sections import Card, MetricTable, Section
 from audiojax.trainer.export import Exported
 
 OPTIONS = ("sampler", "steps", "guidance", "candidates")
 RETRIEVAL = ("datastore", "count", "mode")
 SOUNDS, SCORES, TEST = "sounds", "scores.json", "test"  # folder, file and its entry that says which networks measured
-HEARD = 6  # clips of the report, spread over the split
 RETRIEVED = "What was retrieved, and whether it is copied"
 ROUND_TRIP = "Real clips through autoencoder and vocoder"
 PROTOCOL = "the first caption of each clip, seed 0; of the length of a clip"
@@ -126,11 +126,13 @@ def evaluate_maker(maker: Maker, model: Exported, tested: Tested, test: SoundTes
         retrieved = [MetricTable(RETRIEVED, rows)]
     tables: list[Section] = [*_tables(found), *retrieved, MetricTable(ROUND_TRIP, [row for one in _tables(ceiling) for row in one.metrics])]
     sections = [*tables, Card("Metric card", card)]
+    sets = {"made": found.compared.made, "real": found.compared.real, "round trip": ceiling.compared.made}
+    listened = side_by_side(sets, found.ids, real.captions, real.labels)
     report = write_report(
         tested.folder / "report.html",
         title=f"Re-AudioLDM on {tested.place}",
         subtitle=f"{len(real.ids)} clips; trained on {tested.trained_name}, tested on {tested.tested_name}",
-        sections=[*tables, _examples(real, (made, real, back)), *training_curves(tested.workdir, CHARTS), sections[-1], READING],
+        sections=[*tables, listened, *training_curves(tested.workdir, CHARTS), sections[-1], READING],
     )
     scores = found.scores | {row.name: row.value for table in retrieved for row in table.metrics}
     scores |= {f"round trip/{name}": value for name, value in ceiling.scores.items()}
@@ -177,15 +179,3 @@ def _with_truth(maker: Maker, real: SoundSet) -> tuple[Maker, Retriever]:
 
 def _tables(scored: ScoredSounds) -> list[MetricTable]:
     return [section for section in scored.sections if isinstance(section, MetricTable) and section.title in (TITLE, BUCKETS)]
-
-
-def _examples(real: SoundSet, sets: Sequence[SoundSet]) -> Sounds:
-    """Some clips: made, real, and the real one's round trip."""
-    ids = [real.ids[i] for i in np.unique(np.linspace(0, len(real.ids) - 1, min(HEARD, len(real.ids))).round().astype(int))]
-    heard = [list(one.read(ids)) for one in sets]
-    players = [
-        Sound(*rows[i], f"{own}: {title}", real.captions[own])
-        for i, own in enumerate(ids)
-        for title, rows in zip(("made", "real", "round trip"), heard, strict=True)
-    ]
-    return Sounds("Some of the sounds", players)

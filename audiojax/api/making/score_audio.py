@@ -11,6 +11,7 @@ import numpy as np
 
 from audiojax.api.describing.caption_models.clap import clap_facts, open_clap
 from audiojax.api.finding.clap_search import ClapFinder
+from audiojax.api.making.listening import side_by_side
 from audiojax.api.making.score_buckets import bucket_metrics
 from audiojax.api.making.sound_backbone import Backbone
 from audiojax.api.making.sound_measures import Compared, Measured, clap_metric, distance_metrics, silence_metric, tag_metrics
@@ -19,10 +20,9 @@ from audiojax.errors import UsageError
 from audiojax.metrics.generation.logits import SEED, SPLITS
 from audiojax.progress import counting_bar
 from audiojax.report.html import write_report
-from audiojax.report.sections import Card, Metric, MetricTable, Note, Section, Sound, Sounds
+from audiojax.report.sections import Card, Metric, MetricTable, Note, Section
 from audiojax.trainer.distributed import require_one_process
 
-HEARD = 6  # pairs in the report, spread over the set
 TITLE = "Generated sounds"
 BUCKETS = "By how often classes are met in training"
 READING = Note(
@@ -175,11 +175,7 @@ def _card(compared: Compared, network: Backbone, finder: ClapFinder | None, rema
 
 def _report(out: str | os.PathLike, compared: Compared, prompts: Mapping[str, str], sections: Sequence[Section]) -> Path:
     """The page: tables, some generated sounds, each beside its real one, and how to read it."""
-    ids, players = compared.ids, []
     sets = {"generated": compared.made} | ({"real": compared.real} if compared.paired else {})
-    for own in (ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, min(HEARD, len(ids))).round().astype(int))):
-        for title, one in sets.items():
-            ((samples, rate),) = one.read([own])
-            players.append(Sound(samples, rate, f"{own}: {title}", prompts.get(own, "")))
-    page = [*sections[:-1], Sounds("Some of the sounds", players), sections[-1], READING]
+    listened = side_by_side(sets, compared.ids, prompts, compared.real.sounds.labels if compared.paired else {})
+    page = [*sections[:-1], listened, sections[-1], READING]
     return write_report(out, title=TITLE, subtitle=f"{compared.made.sounds.name} against {compared.real.sounds.name}", sections=page)

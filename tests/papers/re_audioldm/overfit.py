@@ -1,7 +1,7 @@
 """Checks 13 and 14 of the note on latents, as a program, for it needs optimised code: python -m tests.papers.re_audioldm.overfit
 
-A small U-Net learns eight clips by heart. Printed as JSON: its last losses, how far latents and log-mels drawn from noise correlate with those
-of the clips, and how much the latents change when each clip is given what was retrieved for another.
+A small U-Net learns eight clips by heart. Printed as JSON: its last losses, how far latents and log-mels drawn from noise correlate with
+those of the clips, and how much the latents change when each clip is given what was retrieved for another.
 """
 
 import json
