@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from audiojax.audio.resampling import resampled
 from audiojax.audio.spectral import log_mel
 from audiojax.encoders.audiomae import pool_patches
 from audiojax.encoders.clap import unit
 from audiojax.papers.re_audioldm.diffusion_settings import DiffusionSettings
 from audiojax.papers.re_audioldm.hearing import levelled
 from audiojax.papers.re_audioldm.inference import Condition
+from audiojax.towers.clap_features import ClapFrontEnd
 from audiojax.typing import Batch, Params
 
 
@@ -31,15 +33,29 @@ def encode_audio(settings: DiffusionSettings, params: Params, model_state: Any, 
     found = {"audio_moments": jnp.concatenate([moments.mean, moments.logvar], axis=-1)}
     if settings.clap_audio is not None:
         variables = {"params": params["clap"]["audio"], "batch_stats": model_state["batch_stats"]["clap"]["audio"]}
-        view = log_mel(waveform, settings.front_end.mel)[:, None]
-        views = jnp.repeat(view, 4, axis=1) if settings.clap_audio.config.audio.fusion else view
-        found["audio_embedding"] = settings.clap_audio.apply(variables, views, train=False).features
+        vectors = []
+        for window in clap_windows(settings.front_end, waveform, settings.mel.sample_rate):
+            view = log_mel(window, settings.front_end.mel)[:, None]
+            views = jnp.repeat(view, 4, axis=1) if settings.clap_audio.config.audio.fusion else view
+            vectors.append(settings.clap_audio.apply(variables, views, train=False).features)
+        found["audio_embedding"] = unit(jnp.mean(jnp.stack(vectors), axis=0))
     if settings.audiomae is not None:
         sizes = settings.audiomae.config
         variables = {"params": params["audiomae"], "constants": model_state["constants"]["audiomae"]}
         features = settings.audiomae.apply(variables, log_mel(waveform, sizes.front_end), train=False).features
         found["audio_tokens"] = pool_patches(features, sizes.grid, settings.pool)
     return found
+
+
+def clap_windows(front_end: ClapFrontEnd, waveform: Float[Array, "b n"], sample_rate: int) -> list[Float[Array, "b w"]]:
+    """What CLAP hears of clips, at its own rate, as `ClapTower.embed_audio` cuts them: a short clip repeated as often as it fits whole; of
+    a long one windows side by side, the last of which ends with it."""
+    clips, length = resampled(waveform, sample_rate, front_end.mel.sample_rate), front_end.samples
+    total = clips.shape[1]
+    if total < length:
+        times = length // total
+        return [jnp.pad(jnp.tile(clips, (1, times)), ((0, 0), (0, length - times * total)))]
+    return [clips[:, start : start + length] for start in (*range(0, total - length, length), total - length)]
 
 
 def encode_text(settings: DiffusionSettings, params: Params, model_state: Any, batch: Batch) -> dict[str, Array]:

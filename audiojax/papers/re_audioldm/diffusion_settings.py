@@ -203,11 +203,11 @@ def _check_lengths(made: DiffusionSettings, config: Mapping[str, Any]) -> None:
             f"data.seconds {data['seconds']}: {frames} frames of {made.mel.n_mels} bins are no multiples of the {grid} of autoencoder and"
             f" U-Net; take a multiple of {unit:g} s"
         )
-    if made.front_end and (made.front_end.mel.sample_rate != data["sample_rate"] or made.front_end.samples != made.samples):
+    heard = made.front_end and made.front_end.samples / made.front_end.mel.sample_rate
+    if made.front_end and made.front_end.fusion and data["seconds"] > heard:
         raise UsageError(
-            f"model.clap_front_end '{config['model']['clap_front_end']}' takes clips of {made.front_end.samples} samples at"
-            f" {made.front_end.mel.sample_rate} Hz, and the data are {made.samples} at {data['sample_rate']} Hz; embeddings of texts alone"
-            " need no front end: diffusion_loss.film and retrieval.key 'text'"
+            f"model.clap_front_end '{config['model']['clap_front_end']}': a fused CLAP hears clips of up to {heard:g} s here, and"
+            f" data.seconds is {data['seconds']}; take 'rand_trunc', or diffusion_loss.film and retrieval.key 'text', which hear nothing"
         )
     if data["max_tokens"] > made.clap_text.config.text.max_length:
         raise UsageError(

@@ -9,16 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from audiojax.audio.resampling import resampled
+from audiojax.audio.spectral import CLAP_48K
 from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError
 from audiojax.models.unet import UNet
 from audiojax.papers import PAPERS
 from audiojax.papers.re_audioldm.autoencoder import latent_scale
-from audiojax.papers.re_audioldm.conditioning import condition_of, dropped, null_condition
+from audiojax.papers.re_audioldm.conditioning import clap_windows, condition_of, dropped, encode_audio, null_condition
 from audiojax.papers.re_audioldm.diffusion_settings import make_diffusion_settings
 from audiojax.papers.re_audioldm.loss import draws, moments_of, training_loss
 from audiojax.papers.re_audioldm.warm_start import fit_clap, fit_unet
 from audiojax.partition import flat_paths, merge_params, split_params, unmatched_rules
+from audiojax.towers.clap_features import ClapFrontEnd, windows
 from audiojax.trainer.layout import make_layout, put_batch, shardings_of, wrap_step
 from audiojax.trainer.optim import make_optimizer
 from audiojax.trainer.state import create_state
@@ -287,12 +290,49 @@ def test_bad_values_are_refused_by_name(override, words):
         ("model.unet.channels=30", "levels of .30, 60. are no multiples of groups 4; the nearest are 28 and 32"),
         ("model.unet.attended=(True,)", "'model.unet.attended' has 1 values"),
         ("data.max_tokens=600", "positions"),
-        ("retrieval.key=audio", "model.clap_front_end 'tiny' takes clips of 61440 samples"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(override, words):
     with pytest.raises(UsageError, match=words):
         make_diffusion_settings(plain(override), VOCAB)
+
+
+def test_a_fused_clap_that_would_have_to_cut_is_refused():
+    words = ["retrieval.key=audio", "model.clap_front_end=fusion", "model.clap_preset=htsat-fused"]
+    config = to_dict(load_config("re_audioldm/audiocaps:diffusion", words))
+    with pytest.raises(UsageError, match="a fused CLAP hears clips of up to 10 s here, and data.seconds is 10.24"):
+        make_diffusion_settings(config, 50_265)
+
+
+@pytest.mark.parametrize("key", ["audio", "mean"])
+def test_sounds_may_be_keys_at_published_size(key):
+    config = to_dict(load_config("re_audioldm/audiocaps:diffusion", [f"retrieval.key={key}", "diffusion_loss.film=audio"]))
+    made = make_diffusion_settings(config, 50_265)
+    assert (made.front_end.mel.sample_rate, made.mel.sample_rate) == (48_000, 16_000)
+
+
+@pytest.mark.parametrize("samples", [700, 1_200, 2_400, 2_500, 5_300])
+def test_clap_hears_windows_as_its_tower_cuts_them(samples):
+    """At three times the rate, of clips that are shorter, just as long, and longer."""
+    front_end = ClapFrontEnd(CLAP_48K, 3_600)
+    clips = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
+    found = np.stack(jax.jit(clap_windows, static_argnums=(0, 2))(front_end, clips, 16_000), axis=1)
+    for ours, clip in zip(found, np.asarray(resampled(clips, 16_000, 48_000)), strict=True):
+        np.testing.assert_allclose(ours, np.stack(list(windows(clip, front_end.samples))), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_clip_of_another_length_than_claps_has_an_embedding():
+    """That of the clip repeated to the length that CLAP hears."""
+    config = plain("retrieval.key=audio")
+    settings, made = make_diffusion_settings(config, VOCAB), variables_of(config)
+    clips = np.random.default_rng(0).standard_normal((2, settings.samples)).astype(np.float32)
+    encode = jax.jit(partial(encode_audio, settings))
+    found = encode(made["params"], made["model_state"], {"waveform": clips})["audio_embedding"]
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    twice = encode(made["params"], made["model_state"], {"waveform": np.tile(clips, (1, 2))})["audio_embedding"]
+    np.testing.assert_allclose(twice, found, atol=1e-4)
 
 
 def test_the_papers_width_of_196_is_refused():
