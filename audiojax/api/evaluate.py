@@ -12,11 +12,11 @@ from audiojax.api.describing.evaluate import evaluate_captioner
 from audiojax.api.describing.link_captioning import LinkCaptioner
 from audiojax.api.evaluation import Evaluation, open_tested
 from audiojax.api.finding.evaluate import evaluate_finder
+from audiojax.api.finding.run_finding import RunFinder
 from audiojax.api.loading import load, load_bridge, load_maker
 from audiojax.api.making.evaluate import SoundTest, evaluate_maker
 from audiojax.api.making.maker import Maker
 from audiojax.api.opening import final_folder
-from audiojax.api.runs import RunFinder
 from audiojax.api.start import is_run
 from audiojax.errors import UsageError
 from audiojax.files import shown

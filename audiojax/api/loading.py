@@ -11,13 +11,13 @@ from audiojax.api.describing.link_captioning import LinkCaptioner
 from audiojax.api.finding.clap_search import ClapFinder
 from audiojax.api.finding.coattention_search import CoAttentionFinder
 from audiojax.api.finding.find import Finder
+from audiojax.api.finding.run_finding import RunFinder
 from audiojax.api.finding.search import Reranker, Searcher
 from audiojax.api.making.maker import Maker
 from audiojax.api.making.maker_parts import is_maker, open_maker
 from audiojax.api.making.run_making import open_run_maker
 from audiojax.api.opening import final_folder, is_public, open_tower_run
 from audiojax.api.outside import lasting_name, whole
-from audiojax.api.runs import RunFinder
 from audiojax.api.weights import load_pretrained
 from audiojax.errors import UsageError
 from audiojax.files import shown

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import audiojax
-from audiojax.api.finding.mteb_encoder import MtebEncoder, columns
 from audiojax.api.finding.search import Searcher
 from audiojax.api.finding.sound_vectors import unit
+from audiojax.api.mteb_encoder import MtebEncoder, columns
 from audiojax.errors import UsageError
 from audiojax.text.tokenizer import Tokenizer
 from tests.encoders.test_clap import NARROW

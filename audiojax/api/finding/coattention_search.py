@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.finding.retrieval import Retrieval, of_coattention
+from audiojax.api.finding.run_finding import RunFinder
 from audiojax.api.finding.search import EMBED_BATCH
-from audiojax.api.runs import RunFinder
 from audiojax.errors import UsageError
 from audiojax.index.search import Hit, Index
 from audiojax.papers import coattention

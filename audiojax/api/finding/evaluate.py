@@ -10,7 +10,7 @@ import numpy as np
 from audiojax.api.data import open_split
 from audiojax.api.evaluation import Evaluation, Tested, metric_card, save_arrays, training_curves
 from audiojax.api.finding.retrieval import TITLES, Retrieval
-from audiojax.api.runs import RunFinder
+from audiojax.api.finding.run_finding import RunFinder
 from audiojax.data.examples import facts_of
 from audiojax.data.soundworld import oracle
 from audiojax.data.soundworld.scenes import PROBES, Scene

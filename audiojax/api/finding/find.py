@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from audiojax.api.finding.retrieval import Retrieval, diffatr_directions, fused_matrix, of_diffatr
-from audiojax.api.runs import RunFinder
+from audiojax.api.finding.run_finding import RunFinder
 from audiojax.index.search import Hit, Index
 from audiojax.papers import diffatr
 from audiojax.text.normalise import clean_query

@@ -1,7 +1,7 @@
 """A finder as an encoder of MTEB, whose audio retrieval tasks measure it then beside the models of its leaderboard (extra "mteb").
 
     import mteb
-    from audiojax.api.finding.mteb_encoder import MtebEncoder
+    from audiojax.api.mteb_encoder import MtebEncoder
 
     model = MtebEncoder("runs/diffatr", "me/diffatr-base")
     results = mteb.evaluate(model, mteb.get_tasks(tasks=["ClothoT2ARetrieval.v2"]))
