@@ -4,7 +4,7 @@ A path is the keys of a nested dict joined by "/", for instance "audio/conv1/ker
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -114,3 +114,18 @@ def mesh_of(params: Params) -> Mesh | None:
     """The mesh of several devices on which parameters lie, if they do: over these, inference spreads its work."""
     sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
     return sharding.mesh if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1 else None
+
+
+def each_its_own(compute: Callable[[Any, Any], Any], sharding: Any, whole: Any, rows: Any) -> Any:
+    """compute(whole, rows) inside a jit, by every device for the rows that it has, where `sharding` says that devices share the rows.
+
+    For what the compiler does not split: it would gather all rows on every device for a Fourier transform or a loop over rows.
+
+    Args:
+      compute: without a sum over rows; its results have as many.
+      sharding: of the rows where they came from, NamedSharding or anything else.
+    """
+    if not isinstance(sharding, NamedSharding) or sharding.is_fully_replicated:
+        return compute(whole, rows)
+    own = PartitionSpec(*sharding.spec[:1])
+    return jax.shard_map(compute, mesh=sharding.mesh, in_specs=(PartitionSpec(), own), out_specs=own, check_vma=False)(whole, rows)

@@ -1,12 +1,15 @@
 """Partition rules and the halves of a parameter tree."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
 from audiojax.errors import UsageError
-from audiojax.partition import flat_paths, merge_params, param_spec, split_params, state_shardings, unmatched_rules
+from audiojax.partition import each_its_own, flat_paths, merge_params, param_spec, split_params, state_shardings, unmatched_rules
 from audiojax.trainer.layout import make_layout, shardings_of
 from audiojax.trainer.optim import make_optimizer
 from audiojax.trainer.state import create_state
@@ -83,3 +86,16 @@ def test_pmap_replicates_on_local_devices(params):
     layout = make_layout("pmap")
     shardings = jax.tree.leaves(shardings_of(layout, params, params, toy.RULES))
     assert all(s.spec == P() and s.mesh.size == 8 for s in shardings)
+
+
+@pytest.mark.parametrize("parallel", ["pmap", "mesh"])
+def test_devices_do_their_own_rows_of_what_the_compiler_does_not_split(parallel):
+    """It would gather all rows on every device for the loop and the Fourier transform."""
+    layout, rows = make_layout(parallel), np.random.default_rng(0).normal(size=(16, 32)).astype(np.float32)
+    compute = lambda weight, x: weight * jnp.abs(jax.lax.map(jnp.fft.rfft, x))  # noqa: E731
+    split, whole = (jax.jit(partial(each_its_own, compute, kind)) for kind in (layout.batch_sharding, layout.replicated))
+    placed = jax.device_put(rows, layout.batch_sharding)
+    np.testing.assert_allclose(split(2.0, placed), 2 * np.abs(np.fft.rfft(rows)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(split(2.0, placed), whole(2.0, rows))
+    assert "all-gather" not in split.lower(2.0, placed).compile().as_text()
+    assert "all-gather" in whole.lower(2.0, placed).compile().as_text()

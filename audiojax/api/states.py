@@ -20,7 +20,7 @@ from audiojax.data.transforms import ClipTransform
 from audiojax.folders import cache_home
 from audiojax.papers.task import Encoders
 from audiojax.progress import counting_bar
-from audiojax.trainer.layout import make_layout
+from audiojax.trainer.layout import make_layout, over_rows
 
 FORMAT = 1
 CLIPS, CAPTIONS = 32, 64  # that go through a tower at a time, at least one a device
@@ -109,7 +109,7 @@ class Runner:
     def __init__(self, encoders: Encoders, start: Start, dtype: np.dtype):
         self.layout, self.dtype = make_layout("mesh", devices=jax.local_devices()), dtype
         self.params, self.model_state = jax.device_put((start.params, start.model_state), self.layout.replicated)
-        self.audio, self.text = (side and jax.jit(side, out_shardings=self.layout.replicated) for side in (encoders.audio, encoders.text))
+        self.audio, self.text = (side and over_rows(self.layout, side) for side in (encoders.audio, encoders.text))
 
     def run(self, examples: Iterator[Mapping[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
         """The states of each example: "audio_..." of the clip, "text_..." of all its captions, which stay tokens without a text tower."""

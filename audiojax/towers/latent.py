@@ -5,6 +5,8 @@ Every method is compiled once for each shape of its inputs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 from jaxtyping import Float, Int
@@ -12,6 +14,7 @@ from jaxtyping import Float, Int
 from audiojax.audio.griffin_lim import mel_to_waveform
 from audiojax.audio.spectral import MelConfig
 from audiojax.models.unet import Context
+from audiojax.partition import each_its_own
 from audiojax.towers.base import Tower, infer
 from audiojax.typing import Array, Key
 
@@ -55,7 +58,8 @@ class GriffinLimTower(Tower):
 
     def __call__(self, mel: Float[Array, "b t m"]) -> Float[Array, "b samples"]:
         """Waveforms in [-1, 1] of log-mel spectrograms, at the rate of the convention."""
-        return mel_to_waveform(mel, self.mel, jax.random.key(0))
+        sharding = None if isinstance(mel, jax.core.Tracer) else getattr(mel, "sharding", None)
+        return _griffin_lim(self.mel, sharding, jax.random.key(0), mel)
 
 
 class HifiganTower(Tower):
@@ -64,3 +68,8 @@ class HifiganTower(Tower):
     def __call__(self, mel: Float[Array, "b t m"]) -> Float[Array, "b samples"]:
         """Waveforms in [-1, 1] of log-mel spectrograms; AudioLDM's are 160 * t + 32 samples long, at 16 kHz."""
         return infer(self.module, self.params, mel)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _griffin_lim(config: MelConfig, sharding: Any, key: Key, mel: Float[Array, "b t m"]) -> Float[Array, "b samples"]:
+    return each_its_own(lambda first, rows: mel_to_waveform(rows, config, first), sharding, key, mel)

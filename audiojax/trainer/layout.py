@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiojax.collectives import pmean
 from audiojax.errors import UsageError
-from audiojax.partition import Rules, state_shardings
+from audiojax.partition import Rules, each_its_own, state_shardings
 
 AXES = ("data", "fsdp", "tensor")
 AXIS_NAME = "data"  # of pmap
@@ -172,7 +172,19 @@ def each_its_rows(layout: Layout, compute: Callable[..., Any]) -> Callable[..., 
 
 def wrap_predict(layout: Layout, predict: Callable[..., Any]) -> Any:
     """The jitted predict(params, model_state, batch): rows over the devices, parameters where they are, results everywhere."""
+    if layout.parallel == "pmap":
+        return over_rows(layout, predict)
     return jax.jit(predict, in_shardings=(None, None, layout.batch_sharding), out_shardings=layout.replicated)
+
+
+def over_rows(layout: Layout, compute: Callable[..., Any]) -> Any:
+    """The jitted compute(*whole, rows), results everywhere: every device has all of what is whole, and its own rows of a batch that was put
+    over the devices. Row i of the results may depend on row i alone."""
+
+    def run(*arguments: Any) -> Any:
+        return each_its_own(lambda whole, rows: compute(*whole, rows), layout.batch_sharding, arguments[:-1], arguments[-1])
+
+    return jax.jit(run, out_shardings=layout.replicated)
 
 
 def compile_step(layout: Layout, wrapped: Any, *arguments: Any) -> tuple[Any, float]:

@@ -6,6 +6,7 @@ A resumed run cuts the rows that lie after the restored step, so the file reads 
 import csv
 import io
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,14 +25,12 @@ class Writer:
         self.active = active
         if not active:
             return
-        from tensorboardX import SummaryWriter  # here, because it imports torch where torch is installed: seconds
-
         folder = Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
         cut_metrics(folder / "metrics.csv", phase, start_step)
         self._file = (folder / "metrics.csv").open("a", newline="", encoding="utf-8")
         purge = start_step + 1 if start_step else None
-        self._events = SummaryWriter(str(folder / "tensorboard" / phase), purge_step=purge, flush_secs=10)
+        self._events = _summary_writer()(str(folder / "tensorboard" / phase), purge_step=purge, flush_secs=10)
 
     def __enter__(self) -> "Writer":
         return self
@@ -70,6 +69,19 @@ class Writer:
         if self.active:
             self._file.close()
             self._events.close()
+
+
+def _summary_writer() -> type:
+    """TensorBoard's writer. Imported when a run begins, and where torch is installed without it, which would take seconds."""
+    blocked = "torch" not in sys.modules
+    if blocked:
+        sys.modules["torch"] = None
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if blocked:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 def cut_metrics(path: Path, phase: str, last_step: int) -> None:

@@ -10,6 +10,7 @@ import soundfile
 
 import audiojax
 from audiojax.api.data import open_split
+from audiojax.api.making import sound_backbone
 from audiojax.api.making.datastore import classes_of
 from audiojax.api.making.evaluate import SoundTest
 from audiojax.api.making.wishes import Wish
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.slow
 def small_networks(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch)
+        patch.setattr(sound_backbone, "BATCH", 8)
         patch.setenv("AUDIOJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -199,6 +201,12 @@ def test_a_users_own_index_is_retrieved_from(run, overrides, tmp_path):
         audiojax.evaluate(run, sounds=replace(test, retrieval={**test.retrieval, "mode": "oracle"}), progress=False)
 
 
+def test_no_public_pipeline_retrieves(run, tmp_path):
+    with pytest.raises(UsageError, match="retrieves, and no public pipeline does"):
+        audiojax.export(run, tmp_path / "folder", "safetensors", "a vocoder")
+    assert not (tmp_path / "folder").exists()
+
+
 def test_a_stopped_run_ends_where_an_unbroken_one_does(run, overrides, tmp_path, monkeypatch):
     config = config_of(*overrides, "retrieval.datastore=train+unseen", "train.save_every=2")
     asked = []
@@ -214,7 +222,7 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(run, overrides, tmp_path,
 
 
 def test_a_run_goes_on_from_another_with_its_scale(run, overrides, tmp_path):
-    further = config_of(*overrides, f"init.start={run}", "init.vae=nothing", "diffusion.groups.everything.lr=0.0", "train.ema_decay=0.0")
+    further = config_of(*overrides, "retrieval.datastore=train+unseen", f"init.start={run}", "init.vae=nothing")
     final = audiojax.train(further, tmp_path / "more", progress=False)
     ours, theirs = load_export(final), load_export(run / "final")
     np.testing.assert_array_equal(ours.model_state["latent"]["scale"], theirs.model_state["latent"]["scale"])

@@ -16,7 +16,7 @@ PROMPTS, NEGATIVE, STEPS, GUIDANCE, SECONDS = ["A bell rings!", "a dog barks, th
 
 
 def test_diffusers_makes_the_sounds_of_the_run(tmp_path, monkeypatch):
-    run, vocoder, _ = plain_run(tmp_path, monkeypatch)
+    run, vocoder = plain_run(tmp_path, monkeypatch)
     folder = audiojax.export(run, tmp_path / "audioldm", "safetensors", vocoder)
     maker = audiojax.load_maker(run, vocoder=vocoder, progress=False)
     plan = maker.plan(seconds=SECONDS, steps=STEPS, eta=0.0, guidance=GUIDANCE)

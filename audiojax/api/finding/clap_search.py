@@ -15,7 +15,7 @@ from audiojax.files import shown
 from audiojax.text.normalise import clean_query
 from audiojax.towers.clap import ClapTower, window_features
 from audiojax.towers.clap_features import ClapFrontEnd
-from audiojax.trainer.layout import make_layout
+from audiojax.trainer.layout import make_layout, over_rows
 
 
 class ClapFinder(Searcher):
@@ -32,8 +32,7 @@ class ClapFinder(Searcher):
         super().__init__(tower.front_end.mel.sample_rate, tower.front_end.samples, "repeat", self._layout.mesh.size, source)
         self.tower = tower
         params = jax.device_put(tower.params, self._layout.replicated)
-        encode = partial(window_features, tower.module, tower.front_end.mel)
-        self._encode = partial(jax.jit(encode, out_shardings=self._layout.replicated), params)
+        self._encode = partial(over_rows(self._layout, partial(window_features, tower.module, tower.front_end.mel)), params)
 
     @property
     def model_id(self) -> str:

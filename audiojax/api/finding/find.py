@@ -15,6 +15,7 @@ from audiojax.index.search import Hit, Index
 from audiojax.papers import diffatr
 from audiojax.text.normalise import clean_query
 from audiojax.trainer.export import Exported
+from audiojax.trainer.layout import over_rows
 
 
 class Finder(RunFinder):
@@ -70,4 +71,4 @@ class Finder(RunFinder):
         def encode(params, model_state, waveform):
             return self.settings.dual.apply({"params": params["dual"], **model_state}, waveform, method="encode_audio")
 
-        return jax.jit(encode, in_shardings=(None, None, self._layout.batch_sharding), out_shardings=self._layout.replicated)
+        return over_rows(self._layout, encode)

@@ -153,14 +153,15 @@ def load_sounds(folder: Path, test: SoundTest) -> dict[str, np.ndarray] | None:
 
 
 def round_trip(maker: Maker, real: SoundSet, ids: Sequence[str]) -> Iterator[Heard]:
-    """Real clips as the autoencoder and the vocoder give them back."""
-    rate, vae = maker.sample_rate, maker.networks.vae
-    to_mel = jax.jit(lambda rows: log_mel(levelled(rows), maker.geometry.mel))
-    for first in range(0, len(ids), MAKE_BATCH):
-        clips = [resample(samples, own_rate, rate) for samples, own_rate in real.read(ids[first : first + MAKE_BATCH])]
+    """Real clips as the autoencoder and the vocoder give them back; the devices share a batch."""
+    rate, vae, layout = maker.sample_rate, maker.networks.vae, maker.networks.layout
+    together = -(-MAKE_BATCH // layout.devices) * layout.devices
+    to_mel = jax.jit(lambda rows: log_mel(levelled(rows), maker.geometry.mel), out_shardings=layout.batch_sharding)
+    for first in range(0, len(ids), together):
+        clips = [resample(samples, own_rate, rate) for samples, own_rate in real.read(ids[first : first + together])]
         longest = max(map(len, clips))
         whole = -(-longest // (maker.geometry.latent * maker.geometry.unit)) * maker.geometry.latent * maker.geometry.unit
-        rows = np.zeros((MAKE_BATCH, whole), np.float32)  # one shape
+        rows = np.zeros((together, whole), np.float32)  # one shape
         for row, clip in zip(rows, clips, strict=False):
             row[: len(clip)] = clip
         waveforms = np.asarray(maker.networks.vocoder(vae.decode(vae.encode(to_mel(rows)))))

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Float
 
 from audiojax.api.making.sound_sets import Heard
@@ -24,6 +25,7 @@ from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown
 from audiojax.metrics.generation.frechet import Moments
 from audiojax.nn.conv import image_jit
+from audiojax.partition import each_its_own
 from audiojax.towers.clap import Batches
 from audiojax.towers.panns import PannsTower
 from audiojax.towers.waveforms import clips_at
@@ -87,7 +89,7 @@ class Backbone:
         layout = make_layout("pmap")
         self._size = -(-BATCH // layout.devices) * layout.devices
         self._sharding = layout.batch_sharding
-        self._call = partial(_hear, tower.module, tower.mel, jax.device_put(tower.params, layout.replicated))
+        self._call = partial(_hear, tower.module, tower.mel, self._sharding, jax.device_put(tower.params, layout.replicated))
         window = jax.ShapeDtypeStruct((1, self.samples), np.float32)
         try:
             shapes = jax.eval_shape(partial(_features, tower.module, tower.mel), tower.params, window)
@@ -163,9 +165,15 @@ def _features(module: nn.Module, mel: MelConfig, params: Mapping[str, Any], wave
     return out.embedding, out.logits, out.frames
 
 
-@partial(image_jit, static_argnums=(0, 1))
-def _hear(module: nn.Module, mel: MelConfig, params: Mapping[str, Any], waveform: Float[Array, "b n"]) -> Float[Array, "b d"]:
+@partial(image_jit, static_argnums=(0, 1, 2))
+def _hear(
+    module: nn.Module, mel: MelConfig, sharding: NamedSharding, params: Mapping[str, Any], waveform: Float[Array, "b n"]
+) -> Float[Array, "b d"]:
     """The same, side by side in float32."""
-    embedding, logits, frames = _features(module, mel, params, waveform)
-    parts = (embedding, logits, frames.reshape(len(frames), -1))
-    return jnp.concatenate([part.astype(jnp.float32) for part in parts], axis=1)
+
+    def hear(whole: Mapping[str, Any], rows: Float[Array, "b n"]) -> Array:
+        embedding, logits, frames = _features(module, mel, whole, rows)
+        parts = (embedding, logits, frames.reshape(len(frames), -1))
+        return jnp.concatenate([part.astype(jnp.float32) for part in parts], axis=1)
+
+    return each_its_own(hear, sharding, params, waveform)
