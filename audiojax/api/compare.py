@@ -98,7 +98,8 @@ def compare_gaps(
     """A table per domain: every measure for each setting, and its difference from the first setting.
 
     Args:
-      gaps: (setting, domain) -> per seed, what `Evaluation.gaps` holds. A measure of a whole split has no interval.
+      gaps: (setting, domain) -> per seed, what `Evaluation.gaps` holds; NaN for a clip without a value, which then counts in no seed and
+        in no difference. A measure of a whole split has no interval.
       titles: measure -> what it is called; None = all that the first setting has, by their own names.
       title: of the tables.
     """
@@ -120,7 +121,12 @@ def compare_gaps(
 def _gap_cells(found: np.ndarray, first: np.ndarray | None) -> tuple[list[str], dict[str, Any]]:
     """(cells, numbers for a file) of a measure and its difference from the first setting: [seeds, clips], or [seeds] of whole splits."""
     if found.ndim > 1:
-        cells = {"value": mean_interval(found), "against first": None if first is None else difference_interval(found, first)}
+        there = np.isfinite(found).all(axis=0)
+        both = there if first is None else there & np.isfinite(first).all(axis=0)
+        cells = {
+            "value": mean_interval(found[:, there]) if there.any() else None,
+            "against first": difference_interval(found[:, both], first[:, both]) if first is not None and both.any() else None,
+        }
         return [_plain(cell) for cell in cells.values()], _parts(cells)
     values = {"value": found.mean(), "against first": None if first is None else found.mean() - first.mean()}
     numbers = {f"{column} estimate": "" if value is None else float(value) for column, value in values.items()}

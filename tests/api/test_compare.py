@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audiojax.api.compare import compare_ranks
+from audiojax.api.compare import compare_gaps, compare_ranks
 from audiojax.metrics.retrieval import Ranks, audio_to_text, text_to_audio
 
 CLIPS = np.repeat(np.arange(12), 2)
@@ -37,3 +37,19 @@ def test_no_table_of_minimal_pairs_where_none_were_asked_for():
     tables, rows = compare_ranks(["a"], ["studio"], ranks)
     assert len(tables) == 2
     assert {row["direction"] for row in rows} == {"t2a", "a2t"}
+
+
+def test_clips_without_a_value_in_a_setting_are_in_no_difference():
+    nan = np.nan
+    gaps = {
+        ("one", "studio"): [{"copy_score": np.array([0.0, 1.0, nan, 0.5])}, {"copy_score": np.array([1.0, 1.0, nan, 0.5])}],
+        ("two", "studio"): [{"copy_score": np.array([nan, 0.5, 1.0, 0.5])}, {"copy_score": np.array([1.0, 0.5, 1.0, 0.5])}],
+        ("none", "studio"): [{"copy_score": np.array([nan] * 4)}] * 2,
+    }
+    (table,), rows = compare_gaps(["one", "two", "none"], ["studio"], gaps, titles=None)
+    found = {row["setting"]: row for row in rows}
+    assert found["one"]["value estimate"] == pytest.approx((0.5 + 1.0 + 0.5) / 3)
+    assert found["two"]["value estimate"] == pytest.approx((0.5 + 1.0 + 0.5) / 3)
+    assert found["two"]["against first estimate"] == pytest.approx((-0.5 + 0.0) / 2)  # of the second and the last clip
+    assert found["none"]["value estimate"] == found["none"]["against first estimate"] == ""
+    assert len(table.rows) == 3

@@ -169,7 +169,7 @@ def test_made_sounds_are_measured_beside_the_round_trip(run, tmp_path, capsys):
     again = audiojax.evaluate(run, sounds=SoundTest(str(tmp_path / "tagger"), clips=3, options={"steps": 2}), progress=False)
     assert [path.stat().st_mtime_ns for path in sounds] == made  # they stay
     assert again.scores == facts["scores"]
-    assert again.gaps["kl_softmax"].shape == again.gaps["retrieval_precision"].shape == (3,)
+    assert {again.gaps[name].shape for name in ("kl_softmax", "retrieval_precision", "copy_score")} == {(3,)}
     assert main([*command, "--retrieval-count", "1", "--retrieval-mode", "wrong_class"]) == 0
     other = json.loads((run / "evaluation" / "test-steps=2-clips=3-count=1-mode=wrong_class" / "scores.json").read_text())
     assert other["scores"]["precision of what is retrieved"] == 0

@@ -29,7 +29,8 @@ def retrieval_metrics(
     *,
     progress: bool = True,
 ) -> tuple[list[Metric], dict[str, Float[np.ndarray, " n"]]]:
-    """Precision of what was retrieved, and copy scores of the sounds and of the real clips; with the values of each sound.
+    """Precision of what was retrieved, and copy scores of the sounds and of the real clips; with the values of each sound, NaN where a
+    sound was given nothing, or where there is nothing else to compare it with.
 
     A sound is compared with the clips that it was given and with `OTHERS` of the datastore that have a class of it. The real clip has heard
     none of them: what its score is above 0.5 comes of what is retrieved being alike, and what the made sound's is above that of copying.
@@ -52,18 +53,26 @@ def retrieval_metrics(
     found = [Metric("precision of what is retrieved", interval.estimate, interval.low, interval.high, **limits)]
     others = _others(datastore, alike, rows, ids)
     some = [i for i in range(len(ids)) if others[i].any()]
+    values = {"retrieval_precision": _at(precision, ids, compared.ids)}
     if not some:
-        return found, {"retrieval_precision": precision}
+        return found, values
     heard = np.unique(np.concatenate([rows[some][rows[some] != NONE], np.nonzero(others[some].any(axis=0))[0]]))
     vectors, places = _hear(datastore, heard, network, progress), np.full(len(classes) + 1, NONE)
     places[heard] = np.arange(len(heard))  # NONE, the last, stays
     given, theirs = places[rows[some]], others[some][:, heard]
     own = [ids[i] for i in some]
     scores = [copy_scores(one.rows(own)[0], vectors, given, theirs) for one in (compared.made, compared.real)]
-    for name, values in zip(("copy score", "copy score of the real clips"), scores, strict=True):
-        interval = mean_interval(values)
+    for name, score in zip(("copy score", "copy score of the real clips"), scores, strict=True):
+        interval = mean_interval(score)
         found.append(Metric(name, interval.estimate, interval.low, interval.high, chance=0.5, ceiling=1.0))
-    return found, {"retrieval_precision": precision, "copy_score": scores[0], "copy_score_above_real": scores[0] - scores[1]}
+    above = {"copy_score": scores[0], "copy_score_above_real": scores[0] - scores[1]}
+    return found, values | {name: _at(score, own, compared.ids) for name, score in above.items()}
+
+
+def _at(values: Float[np.ndarray, " k"], ids: Sequence[str], all_ids: Sequence[str]) -> Float[np.ndarray, " n"]:
+    """The values of some sounds among those of all, NaN for the others."""
+    known = dict(zip(ids, values, strict=True))
+    return np.array([known.get(own, np.nan) for own in all_ids])
 
 
 def _others(
