@@ -58,7 +58,7 @@ def evaluate(
       UsageError: no finished model, no such split, domain or option, or one of several processes.
     """
     require_one_process("evaluate")
-    model = load(workdir) if sounds is None else load_maker(workdir, ranker=sounds.ranker, retrieval=sounds.retrieval, progress=progress)
+    model = load(workdir) if sounds is None else _maker(workdir, sounds, data_dir, progress)
     where = {"domain": domain, "data_dir": data_dir, "out": out, "progress": progress}
     if isinstance(model, Maker):
         return _evaluate_maker(model, workdir, split, where, sounds, probes=probes, progress=progress)
@@ -84,6 +84,10 @@ def evaluate(
         f"{shown(workdir)}: is no run of a system that finds, describes, bridges or makes sounds, which this measures; `audiojax towers`"
         " measures towers"
     )
+
+
+def _maker(workdir: Any, sounds: SoundTest, data_dir: str | os.PathLike | None, progress: bool) -> Maker:
+    return load_maker(workdir, ranker=sounds.ranker, retrieval=sounds.retrieval, data_dir=data_dir, progress=progress)
 
 
 def _evaluate_maker(

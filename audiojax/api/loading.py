@@ -122,6 +122,7 @@ def load_maker(
     ranker: str | os.PathLike | None = None,
     retrieval: Mapping[str, Any] | None = None,
     vocoder: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike | None = None,
     progress: bool = True,
     **public: Any,
 ) -> Maker:
@@ -132,6 +133,7 @@ def load_maker(
       retrieval: of a run, keys of its config's section `retrieval` that differ from training: datastore (splits of its data joined by "+",
         or the folder of a sound index), mode, count.
       vocoder: of a run, one in place of that of its config, or of Griffin-Lim.
+      data_dir: of a run that retrieves from packed data, where they lie now if they are no longer where its config says.
       progress: say on stderr what was loaded, and under which licence.
       public: of public weights: heads, dtype, tokenizer; see `audiojax.api.making.maker_parts.open_maker`.
 
@@ -141,15 +143,16 @@ def load_maker(
     if is_maker(path):
         if retrieval:
             raise UsageError(f"{shown(path)}: is AudioLDM, which retrieves nothing and has no use for retrieval.{next(iter(retrieval))}")
-        if vocoder:
-            raise UsageError(f"{shown(path)}: has a vocoder of its own")
+        if vocoder or data_dir:
+            raise UsageError(f"{shown(path)}: has a vocoder of its own" if vocoder else f"{shown(path)}: is AudioLDM, which needs no data")
         return open_maker(path, ranker=ranker, progress=progress, **public)
     model = None if is_public(path) else whole(load_export(final_folder(path)), path)
     if model is None or not makes_sounds(model.config):
         raise UsageError(f"{shown(path)}: holds a {type(load(path)).__name__}, which does not make sounds; a folder of AudioLDM does")
     if public:
         raise UsageError(f"{shown(path)}: is a run, whose config says it all; {next(iter(public))} is an option of public weights")
-    return open_run_maker(model, lasting_name(path), retrieval=retrieval, vocoder=vocoder, ranker=ranker, progress=progress)
+    chosen = {"retrieval": retrieval, "vocoder": vocoder, "ranker": ranker, "data_dir": data_dir}
+    return open_run_maker(model, lasting_name(path), **chosen, progress=progress)
 
 
 def makes_sounds(config: Any) -> bool:

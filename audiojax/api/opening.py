@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from audiojax.api.weights import cached, load_pretrained
+from audiojax.api.weights import cached, how_to_get, load_pretrained
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
@@ -45,7 +45,8 @@ def final_folder(path: str | os.PathLike) -> Path:
     """
     path = Path(path).expanduser()
     if not path.is_dir():
-        raise UsageError(f"{path}: no such folder; train a model with `audiojax train`, or `audiojax demo` for a first one")
+        advice = ["train a model with `audiojax train`, or `audiojax demo` for a first one", how_to_get(path)]
+        raise UsageError("; ".join([f"{path}: no such folder", *filter(None, advice)]))
     if is_public(path):
         raise UsageError(f"{shown(path)}: holds public weights, no run of ours; audiojax.load_pretrained opens them as they are")
     for folder in (path / "final", path):
@@ -70,10 +71,8 @@ def open_tower(name: str | os.PathLike, progress: bool = True, **options: Any) -
         return load_pretrained(name, progress=progress, **options)
     if Path(name).expanduser().exists():
         return open_tower_run(final_folder(name))
-    raise UsageError(
-        f"{shown(name)}: no such file or folder, and not in the hub cache; give a folder with weights, or fetch them: "
-        f"audiojax weights convert {shown(name)} --out DIR --download"
-    )
+    advice = ["give weights, or a run of `audiojax towers`", how_to_get(name)]
+    raise UsageError("; ".join([f"{shown(name)}: no such file or folder, and not in the hub cache", *filter(None, advice)]))
 
 
 def open_tower_run(folder: Path) -> Tower:

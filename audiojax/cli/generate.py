@@ -112,10 +112,15 @@ def run(args: Namespace) -> None:
 
 def check(args: Namespace) -> None:
     """UsageError for words that do not go together, before anything is loaded."""
+    from audiojax.audio.io import EXTENSIONS
+
     if (args.prompt is None) == (args.prompts is None):
         raise UsageError('give either one prompt, as in audiojax generate "rain on a roof" ..., or --prompts FILE')
     if args.prompt is not None and not args.prompt.strip():
         raise UsageError('the prompt is empty: say what is to be heard, as in audiojax generate "rain on a roof" ...')
+    ending = Path(args.out).suffix
+    if ending not in ENDINGS and ending.lower() in EXTENSIONS:
+        raise UsageError(f"--out {shown(args.out)}: sounds end in .wav or .flac, not in {ending}; a folder has no such ending")
     if args.prompts and args.out.endswith(ENDINGS):
         raise UsageError(f"--out {shown(args.out)}: names one sound, and --prompts makes several: name a folder")
     if not args.audio:

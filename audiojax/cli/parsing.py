@@ -214,7 +214,7 @@ def sound_test(args: argparse.Namespace) -> Any:
     return SoundTest(args.backbone, args.clap, args.clips, options, getattr(args, "batch_size", None), **opened)
 
 
-MAKER_OPTIONS = ("heads", "dtype", "tokenizer", "ranker", "vocoder")
+MAKER_OPTIONS = ("heads", "dtype", "tokenizer", "ranker", "vocoder", "data_dir")
 RETRIEVAL_MODES = ("clap", "random", "wrong_class", "oracle", "none")  # those of papers.re_audioldm, which takes seconds to import
 RETRIEVAL_OPTIONS = ("retrieval_datastore", "retrieval_count", "retrieval_mode")
 
@@ -228,6 +228,7 @@ def add_maker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tokenizer", metavar="DIR", help="folder of roberta-base's, for a .ckpt (default: in the hub's local cache)")
     group.add_argument("--ranker", metavar="NAME", help="a CLAP that picks among candidates (default: the .ckpt's own)")
     group.add_argument("--vocoder", metavar="NAME", help="of a run: a run or weights in place of its config's, or of Griffin-Lim")
+    group.add_argument("--data-dir", metavar="DIR", help="of a run that retrieves: where its packed data lie, if they were moved")
     _add_retrieval_options(group)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiojax.cli.parsing import file_named, number, whole_number
@@ -78,12 +79,15 @@ def check(args: Namespace) -> None:
 def opened(args: Namespace) -> "tuple[Searcher, Index]":
     """The model, ready to search, and what it searches in."""
     from audiojax import api
+    from audiojax.audio.io import AS_IT_IS, open_blocks
 
     if args.index:
         index = api.Index.open(args.index)
         finder = api.load_finder(args.model or index.settings.model)
         finder.use(index)
         return finder, index
+    if args.like:
+        open_blocks(Path(args.like).expanduser(), AS_IT_IS)  # what cannot be read shows before the folder is embedded
     finder = api.load_finder(args.model)
     index = finder.index(args.audio, progress=not args.quiet)
     if index.skipped:

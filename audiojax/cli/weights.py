@@ -1,4 +1,4 @@
-"""`audiojax weights`: public checkpoints, listed, looked into, and converted to Orbax."""
+"""`audiojax weights`: public checkpoints, listed, fetched, looked into, and converted to Orbax."""
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, is_dataclass
@@ -11,15 +11,19 @@ EXAMPLES = """
 audiojax weights list                                        # what opens by name, its licence, and what this machine has
 audiojax weights show ~/models/clap-htsat-unfused            # kind, sizes, tensors; nothing is loaded
 audiojax weights show cvssp/audioldm-s-full-v2 --part unet --tensors
-audiojax weights convert laion/clap-htsat-unfused --out models/clap --download
+audiojax weights fetch laion/clap-htsat-unfused             # into the hub's local cache, where every command finds it by its name
+audiojax weights convert laion/clap-htsat-unfused --out models/clap
 audiojax weights convert cvssp/audioldm --part unet --set heads=diffusers --out models/unet
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="action", required=True, metavar="list|show|convert")
+    kinds = parser.add_subparsers(dest="action", required=True, metavar="list|fetch|show|convert")
     text = "list the public checkpoints that open by name"
     kinds.add_parser("list", help=text, description=text)
+    text = "download a checkpoint from the Hugging Face hub, checked, into its local cache"
+    fetch = kinds.add_parser("fetch", help=text, description=text)
+    fetch.add_argument("name", metavar="NAME", help="on the hub, such as cvssp/audioldm-s-full-v2")
     text = "say what a checkpoint is, without loading it"
     show = kinds.add_parser("show", help=text, description=text)
     show.add_argument("--tensors", action="store_true", help="list every tensor")
@@ -31,7 +35,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="of the weights (default: %(default)s)"
     )
     convert.add_argument("--download", action="store_true", help="fetch the name from the hub if the local cache does not have it")
-    convert.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub")
+    for command in (fetch, convert):
+        command.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub")
     for command in (show, convert):
         command.add_argument("name", metavar="NAME", help="a folder, a file, or a name on the Hugging Face hub")
         command.add_argument("--part", metavar="PART", help="of a pipeline: unet, vae, vocoder or text_encoder; unet_ema of a .ckpt")
@@ -39,7 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    {"list": _list, "show": _show, "convert": _convert}[args.action](args)
+    {"list": _list, "fetch": _fetch, "show": _show, "convert": _convert}[args.action](args)
 
 
 def _list(_: Namespace) -> None:
@@ -53,6 +58,13 @@ def _list(_: Namespace) -> None:
         place = entry.where or ("in the hub cache" if weights.cached(entry.name) else "")
         table.add_row(entry.name, entry.tower, entry.licence, place)
     Console().print(table)
+
+
+def _fetch(args: Namespace) -> None:
+    from audiojax.api import weights
+
+    path, licence = weights.fetch(args.name, revision=args.revision)
+    print(f"{shown(path)}; licence: {licence or 'not stated'}")
 
 
 def _show(args: Namespace) -> None:

@@ -97,7 +97,7 @@ def _cached(repo: str, revision: str | None) -> Path:
     except LocalEntryNotFoundError as error:
         raise UsageError(
             f"{repo}: no such file or folder, and not in the hub cache {shown(constants.HF_HUB_CACHE)}; "
-            "say download=True (--download) to fetch it, or give a folder"
+            f"fetch it by: audiojax weights fetch {repo} (download=True), or give a folder"
         ) from error
 
 

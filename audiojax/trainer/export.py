@@ -1,4 +1,5 @@
-"""The durable artefact of a run: parameters in Orbax, config as JSON, tokenizer, metric card. `audiojax.load` needs nothing else.
+"""The durable artefact of a run: parameters in Orbax, config as JSON, tokenizer, metric card. `audiojax.load` needs nothing else, but for
+the data of a model that retrieves.
 
 <folder>/weights/       Orbax: {"params": ..., "model_state": ...}, whole tree, no optimiser
 <folder>/config.json    see `audiojax.config`

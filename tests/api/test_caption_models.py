@@ -141,7 +141,9 @@ def test_models_of_another_kind_are_named(folder):
         models.Fense(folder / "bert-base-uncased", detector=folder / "roberta", **QUIET)
     with pytest.raises(UsageError, match="has a vocabulary of .*: the two must share theirs"):
         models.Fense(folder / "roberta", detector=folder / "sure.ckpt", **QUIET)
-    with pytest.raises(UsageError, match="nobody/nothing: no such file or folder, and not in the hub cache; .*--out DIR --download"):
+    with pytest.raises(
+        UsageError, match="nobody/nothing: no such file or folder, and not in the hub cache; .*audiojax weights fetch nobody/nothing"
+    ):
         models.Fense("nobody/nothing", **QUIET)
 
 

@@ -106,6 +106,9 @@ def test_controls_need_the_truth():
 def test_a_datastore_smaller_than_the_count_is_refused():
     with pytest.raises(UsageError, match="'retrieval.count' is 20, and the datastore 'train' holds 12 clips"):
         store_of(count=20, depth=50)
+    sounds = Datastore(RetrievalOptions(count=20, depth=50), Records(), States(), "fake", indexed=True)
+    assert not sounds.has_truth
+    assert (with_neighbours(sounds, Records(), States(), progress=False).rows[:, 11:] == NONE).all()  # null pairs
     assert (found(count=2, depth=50).rows[:, 11:] == NONE).all()  # its 12 clips without the clip itself
 
 

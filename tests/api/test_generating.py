@@ -75,6 +75,19 @@ def test_what_was_made_before_a_break_stays(tmp_path):
     assert write_sounds(Hummer(), ORDERS, tmp_path, Plan(), progress=False)[1] == 1
 
 
+def test_no_row_vouches_for_a_sound_that_is_being_replaced(tmp_path):
+    """A kill may come between a new file and the next writing of the table."""
+    write_sounds(Hummer(), ORDERS, tmp_path, make_plan(steps=5), progress=False)
+
+    class Killed(Hummer):
+        def make(self, *args):
+            with (tmp_path / TABLE).open(newline="") as file:
+                assert not list(csv.DictReader(file))
+            yield from super().make(*args)
+
+    assert write_sounds(Killed(), ORDERS, tmp_path, make_plan(steps=6), progress=False)[1] == 2
+
+
 def test_another_reference_makes_other_sounds(tmp_path):
     maker = Hummer()
     tones = [np.sin(np.arange(8_000) * step).astype(np.float32) for step in (0.1, 0.2)]

@@ -13,6 +13,7 @@ from audiojax.api.data import open_split
 from audiojax.api.making import sound_backbone
 from audiojax.api.making.datastore import classes_of
 from audiojax.api.making.evaluate import SoundTest
+from audiojax.api.making.run_making import open_run_maker
 from audiojax.api.making.wishes import Wish
 from audiojax.cli import main
 from audiojax.config import to_dict
@@ -197,8 +198,27 @@ def test_a_users_own_index_is_retrieved_from(run, overrides, tmp_path):
     asked = [Wish("a bell rings")]
     (heard, _), _ = maker.networks.retrieval.contexts(asked, maker.networks.text.embed_text(["a bell rings"]))
     assert heard.any()
+    named = Wish("0")  # as one of the files, which it is no caption of
+    vectors = maker.networks.text.embed_text([named.prompt])
+    for count, there, wish in ((PAIRS + 2, PAIRS + 2, named), (PAIRS + 2, PAIRS + 1, Wish("0", clip="0")), (PAIRS + 9, PAIRS + 2, named)):
+        more = audiojax.load_maker(run, retrieval={**test.retrieval, "count": count}, progress=False)
+        rows = more.networks.retrieval.neighbours([wish], vectors)
+        assert rows.shape == (1, count, 2)
+        assert (rows[..., 0] != NONE).sum() == there
     with pytest.raises(UsageError, match="has no SoundWorld scene"):
         audiojax.evaluate(run, sounds=replace(test, retrieval={**test.retrieval, "mode": "oracle"}), progress=False)
+
+
+def test_data_that_are_gone_are_named_unless_nothing_is_retrieved_from_them(run, tmp_path):
+    model = load_export(run / "final")
+    config = model.config.copy_and_resolve_references()
+    config.data.update({"source": "tfds", "dir": f"{tmp_path}/old"})
+    moved = replace(model, config=config)
+    with pytest.raises(UsageError, match="old: is gone, and some run retrieves from its clips; name their folder with --data-dir"):
+        open_run_maker(moved, "some run", progress=False)
+    with pytest.raises(UsageError, match=f"{tmp_path}/new"):
+        open_run_maker(moved, data_dir=tmp_path / "new", progress=False)
+    assert open_run_maker(moved, retrieval={"mode": "none"}, progress=False).generate("a bell", seconds=0.32, steps=1)
 
 
 def test_no_public_pipeline_retrieves(run, tmp_path):

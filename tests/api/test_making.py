@@ -87,6 +87,12 @@ def test_inpainting_and_extension_keep_the_samples_around(maker):
     np.testing.assert_allclose(longer[:1_500], TONE[:1_500], atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(1_920, 2), (2, 1_920), ()])
+def test_a_reference_of_several_channels_is_refused(maker, shape):
+    with pytest.raises(UsageError, match="audio has the shape .*: one axis of samples is needed, mono"):
+        maker.generate("rain", audio=(np.full(shape, 0.1, np.float32), RATE), **HOW)
+
+
 class Ranker:
     """Hears the third sound best."""
 

@@ -173,6 +173,14 @@ def test_search_and_index_name_what_is_wrong(audiojax, words, message):
     assert message in err
 
 
+def test_a_sound_that_cannot_be_read_is_told_before_the_model_is_opened(audiojax, calls):
+    loaded = calls("load_finder")
+    code, out, err = audiojax("search", "--like", "nowhere.wav", "--audio", "sounds", "--model", "m")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "nowhere.wav: missing" in err
+    assert loaded == []
+
+
 def test_an_empty_query_is_told_before_the_model_is_opened(audiojax, calls):
     loaded = calls("load")
     code, _, err = audiojax("search", "  ", "--audio", "d", "--model", "m")

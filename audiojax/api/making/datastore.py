@@ -59,10 +59,10 @@ class Datastore:
     """
 
     def __init__(self, options: RetrievalOptions, records: Any, states: Any, name: str, indexed: bool = False):
-        """UsageError: fewer clips than are to be retrieved."""
+        """UsageError: splits with fewer clips than are to be retrieved. Of an index with fewer, null pairs stand for the rest."""
         self.options, self.records, self.states, self.name, self.indexed = options, records, states, name, indexed
         self._keys: Keys | None = None
-        if len(states) < options.count:
+        if len(states) < options.count and not indexed:
             raise UsageError(
                 f"config key 'retrieval.count' is {options.count}, and the datastore '{options.datastore}' holds {len(states)} clips; lower"
                 " the count or name a larger datastore"
@@ -75,6 +75,11 @@ class Datastore:
             ids = [facts_of(self.records, i)["id"] for i in range(len(self.records))]
             self._keys = make_keys(self.states, ids, self.options.key, self.names(ids))
         return self._keys
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether SoundWorld's scenes of its clips are known."""
+        return all(facts_of(self.records, i).get("scene") for i in range(len(self.records)))
 
     def names(self, ids: Sequence[str]) -> list[str]:
         """What tells a query's own clip, of ids of the datastore as of queries."""
@@ -98,7 +103,8 @@ def open_datastore(
       known: split -> (records, states) that are open already.
 
     Raises:
-      UsageError: a split or folder that is not there, an index of another CLAP or without captions, fewer clips than `retrieval.count`.
+      UsageError: a split or folder that is not there, an index of another CLAP or without captions, splits of fewer clips than
+        `retrieval.count`.
     """
     options = settings.retrieval
     if not options.on:

@@ -3,6 +3,7 @@
 Beside it stands the round trip: the clips through autoencoder and vocoder, which no sound that is made of latents surpasses.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from audiojax.audio.io import resample
 from audiojax.audio.spectral import log_mel
 from audiojax.errors import UsageError
 from audiojax.files import write_whole
+from audiojax.index.store import MANIFEST
 from audiojax.papers.re_audioldm.hearing import levelled
 from audiojax.papers.re_audioldm.retrieval import BY_TRUTH
 from audiojax.report.html import write_report
@@ -38,7 +40,7 @@ from audiojax.trainer.export import Exported
 
 OPTIONS = ("sampler", "steps", "guidance", "candidates")
 RETRIEVAL = ("datastore", "count", "mode")
-SOUNDS, SCORES, TEST = "sounds", "scores.json", "test"  # folder, file and its entry that says which networks measured
+SOUNDS, SCORES, TEST = "sounds", "scores.json", "test"  # folder, file and its entry that says what measured
 RETRIEVED = "What was retrieved, and whether it is copied"
 ROUND_TRIP = "Real clips through autoencoder and vocoder"
 PROTOCOL = "the first caption of each clip, seed 0; of the length of a clip"
@@ -79,9 +81,11 @@ class SoundTest:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """Hashes of the networks that measure."""
+        """Hashes of the networks that measure, and of the index that is retrieved from."""
         names = {"backbone": self.backbone, "clap": self.clap, "ranker": self.ranker}
-        return {role: open_tower(name, False).digest for role, name in names.items() if name is not None}
+        hashes = {role: open_tower(name, False).digest for role, name in names.items() if name is not None}
+        index = Path(self.retrieval.get("datastore", "")).expanduser() / MANIFEST
+        return hashes | ({"index": hashlib.blake2b(index.read_bytes(), digest_size=16).hexdigest()} if index.is_file() else {})
 
     def __post_init__(self) -> None:
         for given, known in ((self.options, OPTIONS), (self.retrieval, RETRIEVAL)):
@@ -118,7 +122,7 @@ def evaluate_maker(maker: Maker, model: Exported, tested: Tested, test: SoundTes
     card = metric_card(facts, tested, PROTOCOL, real.ids) | {"sounds": sampling, "vocoder": type(maker.networks.vocoder).__name__}
     card |= {name: said for name, said in found.card.items() if name not in card}
     retrieved, values = [], {}
-    if retriever.datastore is not None and real.labels and not retriever.datastore.indexed:  # sounds of an index have no truth
+    if retriever.datastore is not None and real.labels and retriever.datastore.has_truth:
         texts = maker.networks.text.embed_text([order.wish.prompt for order in orders])
         pairs = retriever.neighbours([order.wish for order in orders], texts)
         given = dict(zip(real.ids, pairs[..., 0], strict=True))
@@ -144,7 +148,7 @@ def evaluate_maker(maker: Maker, model: Exported, tested: Tested, test: SoundTes
 
 
 def load_sounds(folder: Path, test: SoundTest) -> dict[str, np.ndarray] | None:
-    """What an earlier evaluation in this folder saved, None where there was none or other networks measured."""
+    """What an earlier evaluation in this folder saved, None where there was none, other networks measured or another index was searched."""
     try:
         measured = json.loads((folder / SCORES).read_text(encoding="utf-8"))[TEST]
     except (OSError, ValueError, LookupError, TypeError):

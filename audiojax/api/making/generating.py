@@ -153,6 +153,7 @@ def write_sounds(
     facts = {order.name + ending: _facts(maker, order.wish, plan, reference) for order in orders}
     there = {name for name in facts if name in table and table[name].facts == facts[name] and (folder / name).is_file()}
     missing = [order for order in orders if order.name + ending not in there]
+    table = {name: row for name, row in table.items() if name in there or name not in facts}  # none speaks of a sound that is replaced
     _write_table(folder, table)  # a place that cannot be written shows before the work
     due = time.monotonic() + FLUSH_SECONDS
     try:

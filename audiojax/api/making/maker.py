@@ -143,7 +143,7 @@ class Maker:
           sampler: "ddim", "dpm++" (good with 20 steps) or "ddpm".
           eta: of DDIM; 0 draws nothing after the first noise.
           candidates: made for each prompt, of which the one that CLAP finds nearest to it is kept.
-          audio: a reference, a file or (waveform, sample rate), that the sounds are made from.
+          audio: a reference, a file or (waveform [n], sample rate), that the sounds are made from.
           strength: how far they may go from it: 1 = as far as without it, 0 = it is only encoded and decoded. 0.5 by default, and 1 for a
             hole that is filled.
           inpaint: (start, end) in seconds: only this stretch of the reference is made anew.
@@ -160,7 +160,7 @@ class Maker:
             raise UsageError("strength, inpaint and extend say what becomes of a reference: name one in audio")
         reference = None
         if audio is not None:
-            samples = self.hear(audio).samples if isinstance(audio, str | os.PathLike) else next(clips_at(*audio, self.sample_rate))
+            samples = self.hear(audio).samples if isinstance(audio, str | os.PathLike) else _mono(*audio, self.sample_rate)
             reference = reference_of(samples, self.geometry, seconds=seconds, inpaint=inpaint, extend=extend)
         how = {"sampler": sampler, "steps": steps, "eta": eta, "strength": strength, "guidance": guidance, "candidates": candidates}
         plan = self.plan(reference, seconds, **how)
@@ -306,3 +306,10 @@ def _require_utf8(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:  # bytes that a terminal sent and Python could not read
         raise UsageError(f"the prompt {text!a:.80} is not UTF-8 text: type it again in a terminal that sends UTF-8") from error
+
+
+def _mono(waveform: Float[np.ndarray, " n"], sample_rate: int, to_rate: int) -> Float[np.ndarray, " n"]:
+    """A waveform at another rate. UsageError for one of several channels, or as `clips_at`."""
+    if np.ndim(waveform) != 1:
+        raise UsageError(f"audio has the shape {list(np.shape(waveform))}: one axis of samples is needed, mono")
+    return next(clips_at(waveform, sample_rate, to_rate))

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from audiojax.config import config_to_json, to_dict
 from audiojax.data.transforms import StatesTransform
 from audiojax.errors import UsageError
 from audiojax.files import shown
+from audiojax.index.store import MANIFEST
 from audiojax.models.vae import AutoencoderKl
 from audiojax.papers import PAPERS
 from audiojax.papers.re_audioldm.diffusion_settings import DiffusionSettings, make_diffusion_settings
@@ -43,6 +45,7 @@ def open_run_maker(
     retrieval: Mapping[str, Any] | None = None,
     vocoder: str | os.PathLike | None = None,
     ranker: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> Maker:
     """The maker of a finished run of the phase "diffusion".
@@ -52,6 +55,7 @@ def open_run_maker(
       retrieval: keys of the config's section `retrieval` that differ from training: datastore, mode, count.
       vocoder: in place of the one that the config names.
       ranker: a CLAP that picks among candidates.
+      data_dir: where its data lie, if they are no longer where the config says.
       progress: show bars on stderr.
 
     Raises:
@@ -60,6 +64,7 @@ def open_run_maker(
     config, tokenizer = to_dict(model.config), Tokenizer.load(model.tokenizer)
     config["retrieval"] = _retrieval(config, retrieval or {}, source)
     config["generate"]["vocoder"] = os.fspath(vocoder or config["generate"]["vocoder"])
+    config["data"]["dir"] = _data_folder(config, data_dir, source)
     settings = make_diffusion_settings(config, tokenizer.vocab_size)
     layout, digest = make_layout("pmap"), model_digest(config_to_json(model.config), model.params, model.model_state)
     origin = {"report": None, "source": model.tokenizer.parent, "digest": digest}
@@ -92,6 +97,19 @@ def _retrieval(config: Mapping[str, Any], changes: Mapping[str, Any], source: st
     changed["depth"] = max(changed["depth"], changed["count"])
     RetrievalOptions(**changed).check()
     return changed
+
+
+def _data_folder(config: Mapping[str, Any], moved: str | os.PathLike | None, source: str) -> str:
+    """The `data.dir` of the config, or `moved` where that is gone. UsageError where it is gone and retrieved from."""
+    data, datastore = config["data"], Path(config["retrieval"]["datastore"]).expanduser()
+    if data["source"] != "tfds" or Path(data["dir"]).expanduser().is_dir():
+        return data["dir"]
+    if moved is None and config["retrieval"]["mode"] != "none" and not (datastore / MANIFEST).is_file():
+        raise UsageError(
+            f"{shown(data['dir'])}: is gone, and {source or 'the run'} retrieves from its clips; name their folder with --data-dir"
+            " (data_dir=), or set retrieval.mode to 'none' or retrieval.datastore to an index"
+        )
+    return data["dir"] if moved is None else os.fspath(moved)
 
 
 def _vocoder(config: dict[str, Any], settings: DiffusionSettings, layout: Layout, origin: dict[str, Any]) -> HifiganTower | GriffinLimTower:

@@ -4,18 +4,19 @@ The U-Net halves the latents several times, so that their frames come in whole u
 length is made a little too long and cut.
 """
 
-from dataclasses import dataclass, replace
-from math import ceil, prod
+from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from audiojax.audio.spectral import AUDIOLDM_16K, MelConfig
+from audiojax.audio.spectral import MelConfig
 from audiojax.errors import UsageError
 from audiojax.models.hifigan import HifiGanConfig
 from audiojax.models.unet import UNetConfig
 from audiojax.models.vae import VaeConfig
+from audiojax.papers.re_audioldm.networks import mel_for
 
 PEAK = 0.5  # of sounds that the autoencoder hears, as in its training
 SEAM_SECONDS = 0.04  # over which what is made takes turns with what is kept
@@ -60,14 +61,8 @@ def geometry_of(unet: UNetConfig, vae: VaeConfig, vocoder: HifiGanConfig) -> Geo
         raise UsageError(f"a U-Net for latents of {unet.latent_channels} channels beside an autoencoder of {vae.latent_channels}")
     if vocoder.mels % (vae.stride * unet.stride):
         raise UsageError(f"a vocoder of {vocoder.mels} mel bins, which {vae.stride} x {unet.stride} of autoencoder and U-Net do not divide")
-    if vocoder.sample_rate != AUDIOLDM_16K.sample_rate:
-        raise UsageError(f"a vocoder for {vocoder.sample_rate} Hz; AudioLDM's spectrograms are of {AUDIOLDM_16K.sample_rate} Hz")
-    hop = prod(vocoder.rates)
-    try:
-        mel = replace(AUDIOLDM_16K, n_mels=vocoder.mels, hop=hop)
-    except ValueError as error:
-        raise UsageError(f"a vocoder of {hop} samples a frame: {error}") from error
-    return Geometry(mel, hop * vae.stride, unet.stride, vocoder.mels // vae.stride, vae.latent_channels)
+    mel = mel_for(vocoder)
+    return Geometry(mel, mel.hop * vae.stride, unet.stride, mel.n_mels // vae.stride, vae.latent_channels)
 
 
 class Reference(NamedTuple):

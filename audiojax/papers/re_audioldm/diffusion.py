@@ -111,7 +111,8 @@ def encoders(config: Mapping[str, Any], *, vocab_size: int) -> Encoders:
     names = ("vae_preset", "clap_preset", "clap_front_end", "audiomae_preset", "t5_preset", "pool", "dtype", "contexts")
     facts = {name: config["model"][name] for name in names}
     facts |= {"clap halves": 1 + (settings.clap_audio is not None), "tokens": settings.tokens, "own words": settings.own_words}
-    return Encoders(partial(encode_audio, settings), partial(encode_text, settings), facts)
+    towers = ("vae", "clap", *(name for name, used in (("audiomae", settings.audiomae), ("t5", settings.t5)) if used is not None))
+    return Encoders(partial(encode_audio, settings), partial(encode_text, settings), facts, towers)
 
 
 def measure(config: Mapping[str, Any], params: Params, batches: Iterable[Batch], *, vocab_size: int, blank: Batch) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from audiojax.audio.spectral import AUDIOLDM_16K, MelConfig
 from audiojax.errors import UsageError
 from audiojax.models import hifigan, patch_discriminator, vae, waveform_discriminators
-from audiojax.models.hifigan import HifiGan
+from audiojax.models.hifigan import HifiGan, HifiGanConfig
 from audiojax.models.patch_discriminator import PatchDiscriminator
 from audiojax.models.vae import AutoencoderKl
 from audiojax.models.waveform_discriminators import WaveformDiscriminators
@@ -31,16 +31,22 @@ def mel_of(config: Mapping[str, Any]) -> MelConfig:
     """AudioLDM's log-mel, with the bins and the hop of the vocoder.
 
     Raises:
-      UsageError: data or a vocoder at another rate than its 16 kHz, or a vocoder with an odd hop.
+      UsageError: data at another rate than its 16 kHz, or as `mel_for`.
     """
-    sizes, rate = vocoder_of(config).config, config["data"]["sample_rate"]
-    if rate != AUDIOLDM_16K.sample_rate or sizes.sample_rate != rate:
-        raise UsageError(f"data.sample_rate is {rate} and the vocoder's {sizes.sample_rate}; AudioLDM's log-mels are of 16000 Hz")
-    hop = prod(sizes.rates)
+    if (rate := config["data"]["sample_rate"]) != AUDIOLDM_16K.sample_rate:
+        raise UsageError(f"config key 'data.sample_rate' is {rate}; AudioLDM's log-mels are of {AUDIOLDM_16K.sample_rate} Hz")
+    return mel_for(vocoder_of(config).config)
+
+
+def mel_for(vocoder: HifiGanConfig) -> MelConfig:
+    """AudioLDM's log-mel, with the bins and the hop of a vocoder. UsageError for a vocoder at another rate than its, or with an odd hop."""
+    if vocoder.sample_rate != AUDIOLDM_16K.sample_rate:
+        raise UsageError(f"a vocoder for {vocoder.sample_rate} Hz; AudioLDM's log-mels are of {AUDIOLDM_16K.sample_rate} Hz")
+    hop = prod(vocoder.rates)
     try:
-        return replace(AUDIOLDM_16K, n_mels=sizes.mels, hop=hop)
+        return replace(AUDIOLDM_16K, n_mels=vocoder.mels, hop=hop)
     except ValueError as error:
-        raise UsageError(f"model.vocoder_preset '{config['model']['vocoder_preset']}' has {hop} samples a frame: {error}") from error
+        raise UsageError(f"a vocoder of {hop} samples a frame: {error}") from error
 
 
 def patch_discriminator_of(config: Mapping[str, Any]) -> PatchDiscriminator:

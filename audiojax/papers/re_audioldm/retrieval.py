@@ -100,15 +100,17 @@ class Queries(NamedTuple):
 
     Attributes:
       vectors: their embeddings.
-      ids: of the clips that they belong to, which are left out; as `Keys.names`.
+      ids: of the clips that they belong to, which are left out; as `Keys.names`, and "" for a caption of no clip.
       numbers: of each caption in its clip.
       classes: of these clips, where a control asks for them.
+      draws: by which chance tells the captions apart, beside their numbers; None = the ids.
     """
 
     vectors: Float[np.ndarray, "q d"]
     ids: np.ndarray
     numbers: Int[np.ndarray, " q"]
     classes: Bool[np.ndarray, "q c"] | None = None
+    draws: np.ndarray | None = None
 
 
 def make_keys(records: Sequence[Mapping[str, Any]], ids: Sequence[str], key: str, names: Sequence[str] | None = None) -> Keys:
@@ -168,9 +170,9 @@ def find_neighbours(
 
 
 def _by_clap(depth: int, keys: Keys, queries: Queries) -> Int[np.ndarray, "q depth 2"]:
-    """By cosine; one more than `depth` is asked for, since each query's own clip may be among them."""
-    of_row = keys.of_row
-    best = ExactSearch(lambda: iter([keys.vectors]), of_row).search(queries.vectors, depth + 1)
+    """By cosine; more than `depth` are asked for, since each query's own clip may be among them, as often as a name is there."""
+    of_row, alike = keys.of_row, int(np.unique(keys.names, return_counts=True)[1].max())
+    best = ExactSearch(lambda: iter([keys.vectors]), of_row).search(queries.vectors, depth + alike)
     own = keys.names[of_row[best.rows]] == queries.ids[:, None]
     order = np.argsort(own, axis=1, kind="stable")
     rows, own = (np.take_along_axis(x, order, axis=1) for x in (best.rows, own))
@@ -188,7 +190,8 @@ def _by_control(options: RetrievalOptions, keys: Keys, queries: Queries, classes
         rows, refused = np.minimum.reduceat(at_best, keys.starts[:-1], axis=1), own
         order = np.lexsort((-best, -shared, refused))
     else:
-        generators = [_generator(options.seed, name, number) for name, number in zip(queries.ids, queries.numbers, strict=True)]
+        draws = queries.ids if queries.draws is None else queries.draws
+        generators = [_generator(options.seed, name, number) for name, number in zip(draws, queries.numbers, strict=True)]
         counts = np.diff(keys.starts)
         rows = np.stack([keys.starts[:-1] + generator.integers(counts) for generator in generators])
         refused = own | (shared > 0) if options.mode == "wrong_class" else own

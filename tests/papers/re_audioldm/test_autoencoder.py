@@ -202,7 +202,7 @@ def test_scaled_latents_have_unit_deviation(deviation, offset, logvar):
             "20000 samples are 125 frames of 64 mel bins, and the autoencoder 'soundworld' takes multiples of 8",
         ),
         ("data.seconds=3.85", "data.seconds': 61600 samples are 385 frames"),
-        ("data.sample_rate=32_000", "data.sample_rate is 32000 and the vocoder's 16000"),
+        ("data.sample_rate=32_000", "'data.sample_rate' is 32000; AudioLDM's log-mels are of 16000 Hz"),
     ],
 )
 def test_bad_config_is_refused(override, message):

@@ -282,7 +282,7 @@ def test_bad_values_are_refused_by_name(override, words):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("data.sample_rate=48000", "data.sample_rate is 48000"),
+        ("data.sample_rate=48000", "'data.sample_rate' is 48000"),
         ("data.seconds=0.4", "take a multiple of 0.16 s"),
         ("model.contexts=all", "'model.contexts' is 'all'"),
         ("model.context_mode=both", "'model.context_mode' is 'both'"),

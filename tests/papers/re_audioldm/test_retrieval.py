@@ -70,6 +70,19 @@ def test_the_neighbours_are_those_of_brute_force_and_never_the_clip_itself(capti
         assert own not in [ids[clip] for clip, _ in row if clip != NONE]
 
 
+def test_clips_of_one_name_leave_no_gaps():
+    """As many neighbours as are asked for, though several clips are alike by name; and all of them for a caption of no clip."""
+    clips, ids = clips_of([1] * 9), [f"{i} of a set" for i in range(9)]
+    keys = make_keys(clips, ids, "text", ["mine"] * 4 + ids[4:])
+    asked = queries_of(["mine", "", "4 of a set"])
+    found = find_neighbours(RetrievalOptions(depth=DEPTH, count=3), keys, asked)[..., 0]
+    assert sorted(found[0].tolist()) == [4, 5, 6, 7, 8]
+    assert NONE not in found
+    assert 4 not in found[2]
+    everything = find_neighbours(RetrievalOptions(depth=9, count=3), keys, asked)[..., 0]
+    assert sorted(everything[1].tolist()) == list(range(9))
+
+
 def test_a_whole_training_list_never_finds_itself():
     rng = np.random.default_rng(0)
     clips = [{"text_embedding": rng.normal(size=(2, WIDTH)).astype(np.float32)} for _ in range(300)]
@@ -108,6 +121,10 @@ def test_what_a_caption_draws_depends_on_itself_alone():
     whole = find_neighbours(options, keys, asked)
     part = find_neighbours(options, keys, Queries(*(x[5:9] if x is not None else None for x in asked)))
     np.testing.assert_array_equal(whole[5:9], part)
+    of_none = asked._replace(ids=np.full(len(ids), ""), draws=asked.ids)
+    alone = find_neighbours(options, keys, of_none)
+    assert (alone == whole).all(axis=(1, 2)).mean() > 0.5  # but where the clip itself was drawn
+    assert len(np.unique(alone, axis=0)) > 20
 
 
 def test_overlap():
