@@ -27,7 +27,8 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
       format: "orbax"; or "safetensors" for the names and shapes of a public layout, of a folder that `audiojax weights convert` wrote or of
         a tower that `audiojax towers` trained: BERT, T5 and CLAP for transformers, the others as their authors' files; of Re-AudioLDM's
         autoencoder for diffusers, and of its vocoder for transformers; of a run of its U-Net that retrieves nothing all of AudioLDM, as
-        diffusers' AudioLDMPipeline opens it; of Diffusion-Link's decoder the LLaMA's adapters for peft.
+        diffusers' AudioLDMPipeline opens it, and of one that retrieves the U-Net as an AudioLDM2UNet2DConditionModel, whose first context
+        is AudioMAE's tokens and whose second T5's; of Diffusion-Link's decoder the LLaMA's adapters for peft.
       vocoder: of AudioLDM, a run or a checkpoint, where the run's config names none.
 
     Raises:
@@ -68,10 +69,12 @@ def _publish_run(folder: Path, out: str | os.PathLike, vocoder: str | os.PathLik
 
 
 def _publish_maker(folder: Path, out: str | os.PathLike, vocoder: str | os.PathLike | None) -> Path:
-    """A run of the U-Net as AudioLDM."""
+    """A run of the U-Net as AudioLDM; of one that retrieves, as no public pipeline does, the U-Net alone."""
     model = load_export(folder)
     if model.config.model.contexts != "none":
-        raise UsageError(f"{shown(folder)}: retrieves, and no public pipeline does; a run of the form 'plain' is AudioLDM")
+        if vocoder is not None:
+            raise UsageError(f"--vocoder: {shown(folder)} retrieves, as no public pipeline does, so that its U-Net goes out alone")
+        return publish_tower(open_run_maker(model, retrieval={"mode": "none"}, progress=False).networks.unet, "unet", out)
     maker = open_run_maker(model, vocoder=vocoder, progress=False)
     nets = maker.networks
     if isinstance(nets.vocoder, GriffinLimTower):

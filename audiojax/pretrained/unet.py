@@ -183,23 +183,23 @@ def _heads(facts: dict[str, Any], channels: tuple[int, ...], heads: str) -> dict
 
 
 def facts_of(config: UNetConfig) -> dict[str, Any]:
-    """config.json of AudioLDM's U-Net for diffusers: the inverse of `config_of`.
+    """config.json for diffusers, of AudioLDM's U-Net or, where it attends to contexts, of AudioLDM 2's: the inverse of `config_of`.
 
     Raises:
-      UsageError: it attends to more than the image itself, which AudioLDM's does not.
+      UsageError: one attention to all contexts at once, for which no public layout has a place.
     """
-    if config.contexts != (None,) or config.joint:
-        raise UsageError("this U-Net attends to what is retrieved, and AudioLDM's layout has no place for that")
-    levels, labelled = len(config.channels), config.class_width is not None
+    if config.joint:
+        raise UsageError("this U-Net attends to sounds and texts at once (context_mode 'joint'), and no public layout has a place for that")
+    levels, labelled, plain = len(config.channels), config.class_width is not None, config.contexts == (None,)
     counts = [width // config.head_width for width in config.channels] if config.heads == "trained" else config.head_count
     return {
-        "_class_name": PLAIN,
+        "_class_name": PLAIN if plain else CROSS,
         "act_fn": "silu",
         "attention_head_dim": counts,
         "block_out_channels": list(config.channels),
         "class_embed_type": "simple_projection" if labelled else None,
         "class_embeddings_concat": labelled,
-        "cross_attention_dim": list(config.channels),
+        "cross_attention_dim": list(config.channels) if plain else [list(config.contexts)] * levels,
         "down_block_types": ["CrossAttnDownBlock2D" if attended else "DownBlock2D" for attended in config.attended],
         "flip_sin_to_cos": True,
         "freq_shift": 0,
@@ -216,7 +216,7 @@ def facts_of(config: UNetConfig) -> dict[str, Any]:
 
 
 def publish(tower: UnetTower) -> Public:
-    """A UNet2DConditionModel of diffusers. UsageError where the layout has no place for it."""
+    """A UNet2DConditionModel of diffusers, or an AudioLDM2UNet2DConditionModel. UsageError where neither has a place for it."""
     return Public(tower, facts_of(tower.config))
 
 

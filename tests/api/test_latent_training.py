@@ -221,10 +221,15 @@ def test_data_that_are_gone_are_named_unless_nothing_is_retrieved_from_them(run,
     assert open_run_maker(moved, retrieval={"mode": "none"}, progress=False).generate("a bell", seconds=0.32, steps=1)
 
 
-def test_no_public_pipeline_retrieves(run, tmp_path):
-    with pytest.raises(UsageError, match="retrieves, and no public pipeline does"):
+def test_no_public_pipeline_retrieves_but_a_public_unet_has_contexts(run, tmp_path):
+    with pytest.raises(UsageError, match="retrieves, as no public pipeline does, so that its U-Net goes out alone"):
         audiojax.export(run, tmp_path / "folder", "safetensors", "a vocoder")
     assert not (tmp_path / "folder").exists()
+    public = audiojax.load_pretrained(audiojax.export(run, tmp_path / "folder", "safetensors"), progress=False)
+    ours = audiojax.load_maker(run, retrieval={"mode": "none"}, progress=False).networks.unet
+    assert public.config == ours.config
+    for path, leaf in flat_paths(ours.params).items():
+        np.testing.assert_array_equal(flat_paths(public.params)[path], leaf, err_msg=path)
 
 
 def test_a_stopped_run_ends_where_an_unbroken_one_does(run, overrides, tmp_path, monkeypatch):

@@ -8,17 +8,19 @@ import pytest
 from transformers import AutoTokenizer
 
 from audiojax.audio.spectral import log_mel
+from audiojax.models.unet import UNet
 from audiojax.pretrained.publish import publish_tower
 from audiojax.text.normalise import clean_caption
-from tests.encoders.filling import mel_batch, relative_error
-from tests.models.latent_facts import vae_inputs
+from audiojax.towers.latent import UnetTower
+from tests.encoders.filling import filled_variables, mel_batch, relative_error
+from tests.models.latent_facts import UNETS, unet_inputs, vae_inputs
 from tests.pretrained.test_publish import FRONT_ENDS, MODULES, clap_tower, tokenizer, tower_of  # noqa: F401  (a fixture)
 
 torch = pytest.importorskip("torch")
-from diffusers import AutoencoderKL  # noqa: E402
+from diffusers import AudioLDM2UNet2DConditionModel, AutoencoderKL  # noqa: E402
 from transformers import AutoProcessor, BertModel, ClapModel, RobertaModel, SpeechT5HifiGan, T5EncoderModel  # noqa: E402
 
-from tests.parity.latent_reference import vae_outputs, waveforms  # noqa: E402
+from tests.parity.latent_reference import unet_outputs, vae_outputs, waveforms  # noqa: E402
 
 pytestmark = pytest.mark.parity
 TEXTS = ["A dog, barks: twice!", "an \u20ac unknown sign, then rain"]
@@ -79,6 +81,18 @@ def test_the_autoencoder(tmp_path):
     theirs = vae_outputs(model.eval(), mel, latents)
     assert relative_error(tower.encode(mel), theirs["mean"] * tower.config.scaling_factor) < 1e-4
     assert relative_error(tower.decode(latents * tower.config.scaling_factor), theirs["decoded"]) < 1e-4
+
+
+@pytest.mark.parametrize(("heads", "contexts"), [("trained", (None, 5, 7)), ("diffusers", (None, 5, 7)), ("trained", (None, 5))])
+def test_a_unet_that_retrieves(heads, contexts, tmp_path):
+    config = replace(UNETS["re-audioldm"], heads=heads, head_width=4, contexts=contexts)
+    module, given = UNet(config), unet_inputs(config)
+    tower = UnetTower(module, config, filled_variables(module, *given), None, tmp_path, "digest")
+    out = publish_tower(tower, "unet", tmp_path / "out")
+    model, report = AudioLDM2UNet2DConditionModel.from_pretrained(out, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert relative_error(module.apply(tower.params, *given, train=False), unet_outputs(model.eval(), *given)) < 1e-4
 
 
 @pytest.mark.parametrize("name", ["hifigan", "hifigan that normalises"])
