@@ -47,7 +47,8 @@ def compare_ranks(
         tables.append(Table(f"{TITLES[direction]}, tested on {domain}", columns, lines))
     for domain in domains:
         lines = []
-        probes = [key for key in ranks[names[0], domain][0] if key.startswith(PROBED)]
+        every = [one for name in names for one in ranks[name, domain]]  # some may have been probed in an earlier call alone
+        probes = [key for key in every[0] if key.startswith(PROBED) and all(key in one for one in every)]
         for key, name in itertools.product(probes, names):
             values, pairs = _values(ranks[name, domain], key, "R@1")
             first, _ = _values(ranks[names[0], domain], key, "R@1")

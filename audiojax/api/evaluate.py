@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from audiojax.api.bridging.bridge import Bridge
 from audiojax.api.bridging.evaluate import evaluate_bridge, measure_gap
+from audiojax.api.data import data_name
 from audiojax.api.describing.caption_models import CaptionModel
 from audiojax.api.describing.captioning import Captioner
 from audiojax.api.describing.evaluate import evaluate_captioner
@@ -13,15 +15,16 @@ from audiojax.api.describing.link_captioning import LinkCaptioner
 from audiojax.api.evaluation import Evaluation, open_tested
 from audiojax.api.finding.evaluate import evaluate_finder
 from audiojax.api.finding.run_finding import RunFinder
-from audiojax.api.loading import load, load_bridge, load_maker
+from audiojax.api.loading import load, load_bridge, load_maker, makes_sounds
 from audiojax.api.making.evaluate import SoundTest, evaluate_maker
 from audiojax.api.making.maker import Maker
 from audiojax.api.opening import final_folder
 from audiojax.api.start import is_run
+from audiojax.config import to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.trainer.distributed import require_one_process
-from audiojax.trainer.export import load_export
+from audiojax.trainer.export import load_export, read_config
 
 
 def evaluate(
@@ -58,9 +61,13 @@ def evaluate(
       UsageError: no finished model, no such split, domain or option, or one of several processes.
     """
     require_one_process("evaluate")
-    model = load(workdir) if sounds is None else _maker(workdir, sounds, data_dir, progress)
+    model = load(workdir) if sounds is None and not _makes_sounds(workdir) else _maker(workdir, sounds, data_dir, progress)
     where = {"domain": domain, "data_dir": data_dir, "out": out, "progress": progress}
     if isinstance(model, Maker):
+        if candidates != 1 or options or batch_size or models:
+            raise UsageError(
+                "how sounds are made and measured is said in `sounds`, a SoundTest; the other options are for systems that describe"
+            )
         return _evaluate_maker(model, workdir, split, where, sounds, probes=probes, progress=progress)
     if isinstance(model, Captioner):
         if probes:
@@ -86,19 +93,29 @@ def evaluate(
     )
 
 
-def _maker(workdir: Any, sounds: SoundTest, data_dir: str | os.PathLike | None, progress: bool) -> Maker:
-    return load_maker(workdir, ranker=sounds.ranker, retrieval=sounds.retrieval, data_dir=data_dir, progress=progress)
+def _makes_sounds(workdir: Any) -> bool:
+    return is_run(workdir) and makes_sounds(read_config(final_folder(workdir) / "config.json"))
+
+
+def _maker(workdir: Any, sounds: SoundTest | None, data_dir: str | os.PathLike | None, progress: bool) -> Maker:
+    """The model that is measured; it retrieves from `data_dir` where the data of its training are gone and this has their name."""
+    if sounds is None:
+        raise UsageError(
+            "--backbone is missing: the CNN14 weights, or the run of a tagger, by which made sounds are compared with real ones"
+        )
+    moved = None
+    if data_dir is not None and _makes_sounds(workdir):
+        data = to_dict(read_config(final_folder(workdir) / "config.json").data)
+        gone = data["source"] == "tfds" and not Path(data["dir"]).expanduser().is_dir()
+        moved = data_dir if gone and data_name(data) == data_name({**data, "dir": data_dir}) else None
+    return load_maker(workdir, ranker=sounds.ranker, retrieval=sounds.retrieval, data_dir=moved, progress=progress)
 
 
 def _evaluate_maker(
     maker: Maker, workdir: Any, split: str, where: Mapping[str, Any], sounds: SoundTest | None, *, probes: bool, progress: bool
 ) -> Evaluation:
-    if not is_run(workdir):
+    if not is_run(workdir) or sounds is None:
         raise UsageError(f"{shown(workdir)}: names no data to be measured on; `audiojax generate` and `audiojax score-audio` measure it")
-    if sounds is None:
-        raise UsageError(
-            "--backbone is missing: the CNN14 weights, or the run of a tagger, by which made sounds are compared with real ones"
-        )
     if probes:
         raise UsageError("--probes is for systems that find, and this one makes sounds")
     exported = load_export(final_folder(workdir))

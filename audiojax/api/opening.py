@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from audiojax.api.weights import cached, how_to_get, load_pretrained
+from audiojax.api.weights import cached, load_pretrained
 from audiojax.config import config_to_json, to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.papers import re_audioldm, towers
+from audiojax.pretrained import hub
 from audiojax.pretrained.reading import holds_weights
 from audiojax.pretrained.store import is_converted
 from audiojax.text.tokenizer import Tokenizer
@@ -44,9 +45,9 @@ def final_folder(path: str | os.PathLike) -> Path:
       UsageError: it is something else; says what.
     """
     path = Path(path).expanduser()
-    if not path.is_dir():
-        advice = ["train a model with `audiojax train`, or `audiojax demo` for a first one", how_to_get(path)]
-        raise UsageError("; ".join([f"{path}: no such folder", *filter(None, advice)]))
+    if not path.is_dir() and (path.exists() or not is_public(path)):
+        advice = ["train a model with `audiojax train`, or `audiojax demo` for a first one", *hub.advice_on(path)]
+        raise UsageError("; ".join([f"{path}: no such folder", *advice]))
     if is_public(path):
         raise UsageError(f"{shown(path)}: holds public weights, no run of ours; audiojax.load_pretrained opens them as they are")
     for folder in (path / "final", path):
@@ -71,8 +72,8 @@ def open_tower(name: str | os.PathLike, progress: bool = True, **options: Any) -
         return load_pretrained(name, progress=progress, **options)
     if Path(name).expanduser().exists():
         return open_tower_run(final_folder(name))
-    advice = ["give weights, or a run of `audiojax towers`", how_to_get(name)]
-    raise UsageError("; ".join([f"{shown(name)}: no such file or folder, and not in the hub cache", *filter(None, advice)]))
+    advice = ["give weights, or a run of `audiojax towers`", *hub.advice_on(name)]
+    raise UsageError("; ".join([f"{shown(name)}: no such file or folder, and not in the hub cache", *advice]))
 
 
 def open_tower_run(folder: Path) -> Tower:

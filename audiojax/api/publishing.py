@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from audiojax.api.loading import makes_sounds
-from audiojax.api.making.run_making import open_run_maker
+from audiojax.api.making.run_making import open_run_maker, run_unet
 from audiojax.api.opening import final_folder, open_tower_run
-from audiojax.config import config_from_json, to_dict
+from audiojax.config import to_dict
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.nn.lora import Lora
@@ -15,7 +15,7 @@ from audiojax.pretrained.llama_lora import save_adapter
 from audiojax.pretrained.publish import publish_converted, publish_pipeline, publish_tower
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.latent import GriffinLimTower
-from audiojax.trainer.export import export_model, load_export
+from audiojax.trainer.export import export_model, load_export, read_config
 
 PARTS = {"autoencoder": "vae", "vocoder": "hifigan"}  # kinds of public checkpoints that Re-AudioLDM's phases train
 
@@ -51,7 +51,7 @@ def export(workdir: str | os.PathLike, out: str | os.PathLike, format: str = "or
 
 def _publish_run(folder: Path, out: str | os.PathLike, vocoder: str | os.PathLike | None) -> Path:
     """The tower of a finished run in its public layout; of Diffusion-Link with a decoder the LLaMA's adapters, as peft writes them."""
-    loaded = config_from_json((folder / "config.json").read_text(encoding="utf-8"))
+    loaded = read_config(folder / "config.json")
     if makes_sounds(loaded):
         return _publish_maker(folder, out, vocoder)
     if vocoder is not None:
@@ -74,7 +74,7 @@ def _publish_maker(folder: Path, out: str | os.PathLike, vocoder: str | os.PathL
     if model.config.model.contexts != "none":
         if vocoder is not None:
             raise UsageError(f"--vocoder: {shown(folder)} retrieves, as no public pipeline does, so that its U-Net goes out alone")
-        return publish_tower(open_run_maker(model, retrieval={"mode": "none"}, progress=False).networks.unet, "unet", out)
+        return publish_tower(run_unet(model), "unet", out)
     maker = open_run_maker(model, vocoder=vocoder, progress=False)
     nets = maker.networks
     if isinstance(nets.vocoder, GriffinLimTower):

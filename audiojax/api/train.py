@@ -1,11 +1,12 @@
 """Training from a config to a self-contained run directory, and its export.
 
-  workdir/config.json   statistics.json   checkpoints/<phase>/<step>/   metrics.csv   tensorboard/   tokenizer/   final/
+  workdir/config.json   data.json   statistics.json   checkpoints/<phase>/<step>/   metrics.csv   tensorboard/   tokenizer/   final/
 
 final/ holds all that `audiojax.load` needs: parameters, the config with the fusion chosen on validation, tokenizer, metric card.
 """
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -58,6 +59,7 @@ FREE_KEYS = (
     *("parallel", "mesh", "data.dir", "data.threads", "data.workers", "data.in_memory"),
     *("train.log_every", "train.save_every", "train.keep"),
 )
+DATA = "data.json"  # of a run: which packed data it began with
 PREPARATION = 6 * 3600.0  # s that the other processes wait for one that builds or reads the data
 LOGGED_QUERIES = 3  # validation queries whose best hit is logged as picture and audio
 
@@ -84,6 +86,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, *, progress: bool = Tr
         raise UsageError(f"config key 'paper' is '{plain['paper']}'; it takes one of {', '.join(PAPERS)}")
     paper = PAPERS[plain["paper"]]
     check_claim(workdir, config)
+    check_same_data(workdir, plain["data"])
     if from_first((workdir / "final" / "card.json").is_file()):
         console.print(f"{shown(workdir)}: finished before; nothing is left to do", soft_wrap=True, highlight=False, markup=False)
         return workdir / "final"
@@ -173,11 +176,25 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
         raise UsageError(f"{workdir}: is a file; --workdir takes a folder")
 
 
+def check_same_data(workdir: Path, data: Mapping[str, Any]) -> None:
+    """Whether the packed data are those that the run in `workdir` began with, wherever they lie now. UsageError where they are others."""
+    path = workdir / DATA
+    if data["source"] != "tfds" or not path.is_file() or not Path(data["dir"]).expanduser().is_dir():
+        return
+    if json.loads(path.read_text(encoding="utf-8")) != identities_of(data):
+        raise UsageError(f"{workdir}: holds a run on other data than those in data.dir {shown(data['dir'])}; use another --workdir")
+
+
+def identities_of(data: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of the splits that are trained and validated on, by their names."""
+    return {split: open_split(data, split, progress=False).identity() for split in (data.get("train_split", "train"), "val")}
+
+
 def claim(
     workdir: Path, config: ConfigDict, tokenizer: Tokenizer, sentences: Sentences | None = None, second: Tokenizer | None = None
 ) -> None:
-    """Writes tokenizer/, with those of a language model and of a second text tower inside, and config.json where they are missing, once
-    everything in the config is known to work."""
+    """Writes tokenizer/, with those of a language model and of a second text tower inside, data.json of packed data and config.json where
+    they are missing, once everything in the config is known to work."""
     if jax.process_index() != 0:
         return
     workdir.mkdir(parents=True, exist_ok=True)
@@ -191,6 +208,9 @@ def claim(
         if second is not None:
             second.save(partial / SECOND)
         partial.rename(folder)
+    data = to_dict(config)["data"]
+    if data["source"] == "tfds" and not (workdir / DATA).is_file():
+        write_whole(workdir / DATA, json.dumps(identities_of(data), indent=2) + "\n")
     if not (workdir / "config.json").is_file():
         write_whole(workdir / "config.json", config_to_json(config))
 

@@ -97,26 +97,19 @@ def convert(
     return store.convert(path, out, part=part, param_dtype=dtype, source=source, licence=licence_of(name, path), **options)
 
 
-def fetch(name: str, *, revision: str | None = None) -> tuple[Path, str | None]:
+def fetch(name: str) -> tuple[Path, str | None]:
     """Downloads a repository of the Hugging Face hub into its local cache, where every command finds it by its name.
 
     Of each folder one form of the weights comes, and the small files. Returns where it lies, and its licence.
 
     Raises:
-      UsageError: the hub has no such repository, or does not give it out.
+      UsageError: a path, or the hub has no such repository or does not give it out.
       AudiojaxError: the download failed, or a file is not what the hub says it is.
     """
-    path = hub.find_checkpoint(name, download=True, revision=revision)
+    if Path(name).expanduser().exists():
+        raise UsageError(f"{shown(name)}: is here already, and is no name on the hub")
+    path = hub.find_checkpoint(name, download=True)
     return path, licence_of(name, path)
-
-
-def how_to_get(name: str | os.PathLike) -> str:
-    """Where a name that is not on this machine may be had: the page of a file that its authors publish, the command for a hub's name, or
-    "" for what can be neither."""
-    if published := next((entry.where for entry in CATALOG if entry.where and entry.name == Path(name).name), ""):
-        return f"it is published at {published}"
-    is_name = "/" in str(name) and hub.is_hub_name(str(name))
-    return f"what is on the Hugging Face hub is fetched by: audiojax weights fetch {shown(name)}" if is_name else ""
 
 
 @dataclass(frozen=True)
@@ -185,4 +178,4 @@ def _dtype(argument: str, name: str) -> Any:
     return jnp.dtype(text)
 
 
-__all__ = ["CATALOG", "KINDS", "Found", "cached", "convert", "fetch", "how_to_get", "inspect", "load_pretrained"]
+__all__ = ["CATALOG", "KINDS", "Found", "cached", "convert", "fetch", "inspect", "load_pretrained"]

@@ -33,6 +33,14 @@ class Reason(enum.StrEnum):
     TIMEOUT = "timeout"  # the child process made no progress
 
 
+PASSING = frozenset(  # of the moment and not of the sound: another try may find nothing wrong, and what was made of it before stays
+    (
+        *(Reason.MISSING, Reason.UNREADABLE, Reason.NOT_A_FILE, Reason.CHANGED),
+        *(Reason.OUT_OF_MEMORY, Reason.TIMEOUT, Reason.CRASHED_DECODER),
+    )
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class BadAudio:
     """One file that was left out, and why.

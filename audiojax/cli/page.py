@@ -66,7 +66,7 @@ def opened(args: Namespace) -> "tuple[Maker | Captioner | Searcher, Index | None
     else:
         model, index = api.load(args.model), None
     if given := list(maker_options(args)):
-        raise UsageError(f"--{given[0]} is for models that make sounds, and {shown(args.model or args.index)} does not")
+        raise UsageError(f"--{given[0].replace('_', '-')} is for models that make sounds, and {shown(args.model or args.index)} does not")
     if isinstance(model, api.Maker | api.Captioner) or index is not None:
         return model, index
     if isinstance(model, Searcher | ClapTower):

@@ -46,12 +46,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    check(args)
     from audiojax import api
+    from audiojax.audio.io import AS_IT_IS, open_blocks
     from audiojax.report.results import shorten, write_results
     from audiojax.report.sections import Table
     from audiojax.report.tables import print_section, write_file
 
-    check(args)
+    if args.like and args.audio:
+        open_blocks(Path(args.like).expanduser(), AS_IT_IS)  # what cannot be read shows before the folder is embedded
     finder, index = opened(args)
     reranker = api.load_reranker(args.rerank_model) if args.rerank_model else None
     hits = finder.search(args.query, k=args.k, audio=args.like, weight=args.weight, rerank=args.rerank, reranker=reranker)
@@ -79,15 +82,12 @@ def check(args: Namespace) -> None:
 def opened(args: Namespace) -> "tuple[Searcher, Index]":
     """The model, ready to search, and what it searches in."""
     from audiojax import api
-    from audiojax.audio.io import AS_IT_IS, open_blocks
 
     if args.index:
         index = api.Index.open(args.index)
         finder = api.load_finder(args.model or index.settings.model)
         finder.use(index)
         return finder, index
-    if args.like:
-        open_blocks(Path(args.like).expanduser(), AS_IT_IS)  # what cannot be read shows before the folder is embedded
     finder = api.load_finder(args.model)
     index = finder.index(args.audio, progress=not args.quiet)
     if index.skipped:

@@ -35,8 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="of the weights (default: %(default)s)"
     )
     convert.add_argument("--download", action="store_true", help="fetch the name from the hub if the local cache does not have it")
-    for command in (fetch, convert):
-        command.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub")
+    convert.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the hub")
     for command in (show, convert):
         command.add_argument("name", metavar="NAME", help="a folder, a file, or a name on the Hugging Face hub")
         command.add_argument("--part", metavar="PART", help="of a pipeline: unet, vae, vocoder or text_encoder; unet_ema of a .ckpt")
@@ -63,7 +62,7 @@ def _list(_: Namespace) -> None:
 def _fetch(args: Namespace) -> None:
     from audiojax.api import weights
 
-    path, licence = weights.fetch(args.name, revision=args.revision)
+    path, licence = weights.fetch(args.name)
     print(f"{shown(path)}; licence: {licence or 'not stated'}")
 
 

@@ -78,8 +78,9 @@ class StoredRecords:
         return f"{type(self).__name__}({self.folder}, {self.split}, {len(self)} clips)"
 
     def identity(self) -> str:
-        """Hash of what is stored: of the data set's description, with its shards and their sizes, and the split."""
-        return hashlib.sha256((self.folder / "dataset_info.json").read_bytes() + self.split.encode()).hexdigest()
+        """Hash of what is stored: of the data set's description, with its shards, their sizes and what it was made from; and the split."""
+        files = [self.folder / name for name in ("dataset_info.json", "metadata.json")]
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file()) + self.split.encode()).hexdigest()
 
     def facts(self, index: int) -> dict:
         """What one record says: "id", "captions" and, of sounds, "scene"; its audio is not decoded."""

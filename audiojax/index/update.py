@@ -11,7 +11,7 @@ import pyarrow as pa
 import soundfile
 
 from audiojax.audio import io
-from audiojax.audio.reasons import BadAudio, Reason
+from audiojax.audio.reasons import PASSING, BadAudio, Reason
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown
 from audiojax.index import store
@@ -24,15 +24,6 @@ from audiojax.progress import counting_bar
 FLUSH_SECONDS = 20.0  # work that a kill may cost
 FLUSH_SHARE = 0.05  # of the time, at most, goes into storing: a large table of files takes its time
 MAX_PARTS = 8  # files of windows before they are merged
-PASSING = {
-    Reason.MISSING,
-    Reason.UNREADABLE,
-    Reason.NOT_A_FILE,
-    Reason.CHANGED,
-    Reason.OUT_OF_MEMORY,
-    Reason.TIMEOUT,
-    Reason.CRASHED_DECODER,
-}
 
 
 @dataclass(frozen=True)
@@ -143,6 +134,7 @@ class _Update:
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
         self._stamps: dict[Path, tuple[int, int]] = {}
+        self._known: dict[bytes, FileRow] = {}  # what the stored index has
         self._decoder = f"libsndfile {soundfile.__libsndfile_version__}, {io.second_decoder()}"
         self._changed = stored is None or stored.root != root
         self._next = time.monotonic() + FLUSH_SECONDS
@@ -159,7 +151,7 @@ class _Update:
 
     def take_over(self, paths: Iterable[Path], closed: Sequence[BadAudio]) -> dict[str, list[Path]]:
         """Takes over what the stored index has of these files, and returns the others: digest -> files of this content."""
-        known = {row["path"]: FileRow(**row) for row in self._stored.files.to_pylist()} if self._stored else {}
+        known = self._known = {row["path"]: FileRow(**row) for row in self._stored.files.to_pylist()} if self._stored else {}
         contents = {row.digest: row for row in known.values() if row.digest and self._believed(row)}
         todo: dict[str, list[Path]] = {}
         for path in paths:
@@ -175,10 +167,12 @@ class _Update:
             size, modified = self._stamps[path]
             if digest not in contents:
                 todo.setdefault(digest, []).append(path)
-            elif old is not None and old.digest == digest:
+            elif old is not None and old.digest == digest and self._believed(old):
                 self.files[name] = replace(old, size=size, modified=modified)
             else:
-                self.files[name] = replace(contents[digest], path=name, size=size, modified=modified, row=self._copy(contents[digest]))
+                twin = contents[digest]
+                captions = twin.captions if old is None else old.captions  # a file that was renamed keeps its own
+                self.files[name] = replace(twin, path=name, size=size, modified=modified, row=self._copy(twin), captions=captions)
         for bad in closed:
             self._leave_out(bad)
         self._changed |= self.files != known
@@ -192,7 +186,7 @@ class _Update:
         except OSError as error:
             entry = bad_entry(reason_of(error), error.strerror or "")
         size, modified = self._stamps[path]
-        row = FileRow(self._name(path), digest=self.digests[path], size=size, modified=modified)
+        row = FileRow(self._name(path), digest=self.digests[path], size=size, modified=modified, captions=self._captions(self._name(path)))
         self._changed = True
         if entry.reason is not None:
             self.files[row.path] = replace(row, reason=str(entry.reason), detail=entry.detail, decoder=self._decoder)
@@ -253,7 +247,12 @@ class _Update:
 
     def _leave_out(self, bad: BadAudio) -> None:
         name = self._name(Path(bad.path))
-        self.files[name] = FileRow(name, reason=str(bad.reason), detail=bad.detail, decoder=self._decoder)
+        said = {"reason": str(bad.reason), "detail": bad.detail, "decoder": self._decoder}
+        self.files[name] = FileRow(name, **said, captions=self._captions(name))
+
+    def _captions(self, name: bytes) -> list[str] | None:
+        """Those that a file had, which its sound does not decide."""
+        return self._known[name].captions if name in self._known else None
 
     def _copy(self, row: FileRow) -> int:
         """Writes the windows of a stored file once more, for another file of this content."""

@@ -60,5 +60,11 @@ CATALOG = (
 
 def licence_by_name(name: str) -> str | None:
     """The licence of a checkpoint whose name, or the last part of whose path, is one of the catalog's."""
+    known = entry_of(name)
+    return known and known.licence
+
+
+def entry_of(name: str) -> Entry | None:
+    """The checkpoint whose name, or the last part of whose path, this is."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return next((entry.licence for entry in CATALOG if last == entry.name.rpartition("/")[2]), None)
+    return next((entry for entry in CATALOG if last == entry.name.rpartition("/")[2]), None)

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown
+from audiojax.pretrained.catalog import entry_of
 
 SMALL_FILES = (".json", ".txt", ".model", ".md")  # configs, vocabularies, the model card
 WEIGHT_FILES = (".safetensors", ".bin", ".pth", ".pt")  # in the order of preference
@@ -33,7 +34,7 @@ def find_checkpoint(name: str | os.PathLike, *, download: bool = False, revision
         return path
     repo = str(name)
     if not is_hub_name(repo):
-        raise UsageError(f"{shown(repo)}: no such file or folder")
+        raise UsageError("; ".join([f"{shown(repo)}: no such file or folder", *advice_on(repo)]))
     return _download(repo, revision) if download else _cached(repo, revision)
 
 
@@ -46,6 +47,19 @@ def is_hub_name(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def advice_on(name: str | os.PathLike, revision: str | None = None) -> list[str]:
+    """How what a name stands for may be had, as part of an error: the page where its authors publish it, or the command that fetches it
+    from the hub; nothing for what is rather a path."""
+    path, known = Path(name), entry_of(str(name))
+    if known is not None and known.where:
+        return [f"it is published at {known.where}"]
+    repo = known.name if known else str(name)
+    a_path = path.suffix in (*WEIGHT_FILES, ".ckpt") or path.parent != Path() and path.parent.exists()
+    if known is None and (a_path or "/" not in repo or not is_hub_name(repo)):
+        return []
+    return [f"from the hub: audiojax weights {f'convert {repo} --revision {revision} --download' if revision else f'fetch {repo}'}"]
 
 
 def wanted_files(files: Iterable[str]) -> list[str]:
@@ -95,15 +109,13 @@ def _cached(repo: str, revision: str | None) -> Path:
         # Others may have fetched a part of the repository alone; what these two patterns leave out is not looked for.
         return Path(snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=["config.json", "model_index.json"]))
     except LocalEntryNotFoundError as error:
-        raise UsageError(
-            f"{repo}: no such file or folder, and not in the hub cache {shown(constants.HF_HUB_CACHE)}; "
-            f"fetch it by: audiojax weights fetch {repo} (download=True), or give a folder"
-        ) from error
+        said = f"{repo}: no such file or folder, and not in the hub cache {shown(constants.HF_HUB_CACHE)}"
+        raise UsageError("; ".join([said, *advice_on(repo, revision)])) from error
 
 
 def _download(repo: str, revision: str | None) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         raise UsageError(f"{repo}: cannot be downloaded while HF_HUB_OFFLINE is set; unset it")
@@ -117,7 +129,7 @@ def _download(repo: str, revision: str | None) -> Path:
         raise UsageError(f"{repo}: its licence must be accepted on huggingface.co, and `hf auth login` run once") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise UsageError(f"{repo}: the hub has no such repository or revision") from error
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # of the hub, the disk, or whichever HTTP client this version of huggingface_hub has
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise AudiojaxError(f"{repo}: could not be downloaded ({reason}); the same call goes on where this one stopped") from error
     for bad in checked.mismatches:  # a file of the snapshot is a link into the cache's blobs

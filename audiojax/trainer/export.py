@@ -104,7 +104,7 @@ def load_export(folder: str | os.PathLike) -> Exported:
     if not path.is_dir():
         raise UsageError(f"{folder} does not exist: give the folder of an exported model, such as RUN/final")
     card = _read_card(path)
-    config = _read_config(path / "config.json")
+    config = read_config(path / "config.json")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             structure = checkpointer.metadata(path / "weights").item_metadata.tree
@@ -144,7 +144,13 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _read_config(path: Path) -> ConfigDict:
+def read_config(path: Path) -> ConfigDict:
+    """The config in the file config.json of an exported model.
+
+    Raises:
+      UsageError: there is none.
+      AudiojaxError: it is damaged.
+    """
     try:
         config = config_from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -32,6 +32,12 @@ def test_every_measure_of_each_setting_is_compared_with_the_first():
     assert by["probe", "a", "re-ranked", "order"]["against first estimate"] == ""
 
 
+def test_minimal_pairs_that_some_were_not_asked_for_are_not_compared():
+    without = {name: one for name, one in found(1, 0.5).items() if name != "probe/order"}
+    tables, _ = compare_ranks(["a", "b"], ["studio"], {("a", "studio"): [found(0, 0.5)], ("b", "studio"): [without]})
+    assert len(tables) == 2
+
+
 def test_no_table_of_minimal_pairs_where_none_were_asked_for():
     ranks = {("a", "studio"): [{name: one for name, one in found(0, 0.5).items() if name != "probe/order"}]}
     tables, rows = compare_ranks(["a"], ["studio"], ranks)

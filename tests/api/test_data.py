@@ -1,7 +1,9 @@
 """What the api makes of a split before a model sees it."""
 
 import multiprocessing
+import shutil
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +71,18 @@ def test_worker_processes_are_a_config_key_and_change_no_batch(tmp_path):
             for name in one:
                 np.testing.assert_array_equal(one[name], other[name])
         assert len(multiprocessing.active_children()) == 1
+
+
+def test_what_data_were_made_from_is_part_of_what_they_are(tmp_path):
+    """A corrected list may give records of the same sizes."""
+    folder = builder.build("0.004", "studio", tmp_path, splits=["train"], workers=1, progress=False)
+    data = to_dict(load_config("diffatr/soundworld:debug", ["data.source=tfds", f"data.dir={folder}"]))["data"]
+    before = open_split(data, "train").identity()
+    (tmp_path / "elsewhere").mkdir()
+    moved = Path(shutil.move(folder, tmp_path / "elsewhere" / folder.name))
+    assert open_split({**data, "dir": str(moved)}, "train").identity() == before
+    (moved / "metadata.json").write_text('{"content": "another list"}')
+    assert open_split({**data, "dir": str(moved)}, "train").identity() != before
 
 
 @pytest.mark.parametrize("name", installed_configs())

@@ -151,6 +151,7 @@ def test_the_best_are_ranked_again_and_come_first(toy):
     ("options", "words"),
     [
         ({}, "nothing to look for"),
+        ({"query": "1 2 3", "reranker": Toy()}, "the Toy that was named to re-rank does not"),
         ({"query": "?"}, "is empty"),
         ({"query": "1 2 3", "k": 0}, "k = 0"),
         ({"query": "1 2 3", "weight": 1.5}, "weight = 1.5"),

@@ -1,5 +1,9 @@
 """How a run starts: what may change since it was saved; and of several processes the first one builds the data, however long it takes."""
 
+import importlib
+import json
+from pathlib import Path
+
 import pytest
 
 from audiojax.api.train import check_claim
@@ -8,6 +12,7 @@ from audiojax.errors import UsageError
 from tests.trainer import processes
 
 PROGRAM = "tests.api.run_open"
+training = importlib.import_module("audiojax.api.train")  # audiojax.api.train is the function
 
 
 @pytest.mark.parametrize("seconds", [1, pytest.param(70, marks=pytest.mark.slow)])
@@ -29,3 +34,25 @@ def test_loader_processes_may_change_even_where_a_run_knows_none(tmp_path):
     check_claim(tmp_path, load_config("diffatr/soundworld:debug", ["data.workers=3"]))
     with pytest.raises(UsageError, match="data.mode was 'pairs', now 'random'"):
         check_claim(tmp_path, load_config("diffatr/soundworld:debug", ["data.mode=random"]))
+
+
+def test_a_run_goes_on_with_the_data_it_began_with_wherever_they_lie(tmp_path, monkeypatch):
+    contents = {"here": "a", "there": "a", "others": "b"}
+
+    class Records:
+        def __init__(self, data, split, progress):
+            self.name = f"{contents[Path(data['dir']).name]} {split}"
+
+        def identity(self):
+            return self.name
+
+    monkeypatch.setattr(training, "open_split", Records)
+    for name in contents:
+        (tmp_path / name).mkdir()
+    data = {name: {"source": "tfds", "dir": str(tmp_path / name)} for name in (*contents, "gone")}
+    training.check_same_data(tmp_path, data["here"])  # a new run
+    (tmp_path / training.DATA).write_text(json.dumps(training.identities_of(data["here"])))
+    for name in ("here", "there", "gone"):
+        training.check_same_data(tmp_path, data[name])
+    with pytest.raises(UsageError, match=f"holds a run on other data than those in data.dir {tmp_path}/others; use another --workdir"):
+        training.check_same_data(tmp_path, data["others"])

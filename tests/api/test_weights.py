@@ -51,7 +51,10 @@ def test_what_was_chosen_at_conversion_is_not_chosen_again(converted):  # noqa: 
 
 
 def test_a_name_that_is_nowhere():
-    with pytest.raises(UsageError, match=r"nobody/nothing: no such file or folder, and not in the hub cache .* download=True"):
+    with pytest.raises(
+        UsageError,
+        match=r"nobody/nothing: no such file or folder, and not in the hub cache .*; from the hub: audiojax weights fetch nobody/nothing",
+    ):
         audiojax.load_pretrained("nobody/nothing")
 
 

@@ -51,6 +51,8 @@ def test_a_finder_is_opened_with_what_it_searches(audiojax, served, monkeypatch,
     assert (model, len(index), index.folder) == (finder, 3, tmp_path / "index")
     code, _, err = audiojax("page", "--index", f"{tmp_path}/index", "--ranker", "clap")
     assert (code, err) == (2, f"audiojax: --ranker is for models that make sounds, and {tmp_path}/index does not\n")
+    assert audiojax("page", "--model", "tones", "--audio", f"{tmp_path}/tones", "--quiet")[0] == 0
+    assert len(served[1][0][1]) == 3
     monkeypatch.setattr(api, "load", lambda path: finder)
     code, _, err = audiojax("page", "--model", "tones")
     assert (code, err) == (2, "audiojax: tones: finds sounds: say where, with --index INDEX or --audio DIR\n")

@@ -32,6 +32,8 @@ def test_misuse_is_named(audiojax, source, tmp_path):  # noqa: F811
     for words, said in (
         (("show", str(tmp_path / "nothing")), "no such file or folder"),
         (("show", "owner/unknown"), "not in the hub cache"),
+        (("fetch", str(source[0])), "is here already, and is no name on the hub"),
+        (("fetch", "owner/unknown"), "cannot be downloaded while HF_HUB_OFFLINE is set"),
         (("show", str(source[0]), "--set", "heads"), "--set takes KEY=VALUE"),
         (("convert", str(source[0]), "--out", str(source[0])), "holds something already"),
         (("convert", str(source[0])), "--out"),

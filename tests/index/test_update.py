@@ -342,3 +342,37 @@ def test_folders_that_cannot_be_indexed(tmp_path, folder, update):
         update(folder, Model(), out=tmp_path / "full")
     with pytest.raises(UsageError, match="cannot be written"):
         update(folder, Model(), out=tmp_path / "full" / "thesis.tex")
+
+
+def captions_in(folder):
+    """File name -> captions, as the index stores them."""
+    return {os.path.basename(row["path"]).decode(): row["captions"] for row in store.read_index(folder).files.to_pylist()}
+
+
+def test_captions_outlast_changes_of_their_sounds(folder, update, tmp_path, closed):
+    said = {"0.wav": ["a hum"], "2.wav": ["a drone"], "b/1.wav": ["a buzz"]}
+    update(folder, Model(), captions=said)
+    write(folder / "0.wav", 0.95)  # retagged, say
+    closed(folder / "b")  # out of reach for now
+    update(folder, Model())
+    found = captions_in(tmp_path / "index")
+    assert (found["0.wav"], found["2.wav"]) == (["a hum"], ["a drone"])
+    shutil.copy(folder / "2.wav", folder / "0.wav")  # now of the same bytes as another sound
+    shutil.copy(folder / "2.wav", folder / "new.wav")
+    update(folder, Model())
+    found = captions_in(tmp_path / "index")
+    assert (found["0.wav"], found["new.wav"]) == (["a hum"], ["a drone"])
+
+
+def test_a_passing_fault_passes_though_another_file_has_the_same_bytes(folder, update):
+    shutil.copy(folder / "0.wav", folder / "twin.wav")
+
+    class Toucher(Model):
+        def __call__(self, clips):
+            os.utime(folder / "twin.wav", (5, 5))
+            return super().__call__(clips)
+
+    assert {path.name for path in update(folder, Toucher()).skipped} == {"twin.wav"}
+    again = update(folder, Model())
+    assert (again.skipped, again.computed) == ({}, 0)
+    assert levels(again)["twin.wav"] == levels(again)["0.wav"]

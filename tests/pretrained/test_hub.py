@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from audiojax.errors import UsageError
-from audiojax.pretrained.hub import find_checkpoint, is_hub_name, licence_of, wanted_files
+from audiojax.pretrained.hub import advice_on, find_checkpoint, is_hub_name, licence_of, wanted_files
 from tests.pretrained.hub_server import COMMIT, HubServer
 
 REPO = "lab/model"
@@ -70,6 +72,11 @@ def test_a_broken_download_goes_on_where_it_stopped(calls):
         assert int(second.removeprefix("bytes=").removesuffix("-")) >= 10**7
 
 
+def test_a_hub_that_cannot_be_reached_is_named(calls):
+    (said,) = calls(SimpleNamespace(url="http://127.0.0.1:9"), "download")
+    assert said.startswith("AudiojaxError: lab/model: could not be downloaded (")
+
+
 def test_a_file_that_arrives_changed_is_refused_and_not_kept(calls):
     with HubServer(REPO, FILES, wrong=("model.safetensors",)) as server:
         (refused,) = calls(server, "download")
@@ -86,6 +93,29 @@ def test_paths_come_first(tmp_path):
         find_checkpoint(tmp_path / "nothing")
     with pytest.raises(UsageError, match="cannot be downloaded while HF_HUB_OFFLINE is set"):
         find_checkpoint(REPO, download=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("owner/name", ["from the hub: audiojax weights fetch owner/name"]),
+        ("roberta-large", ["from the hub: audiojax weights fetch FacebookAI/roberta-large"]),
+        ("gpt2", []),
+        ("/data/Cnn14_mAP=0.431.pth", ["it is published at https://zenodo.org/records/3987831"]),
+        ("BEATs_iter3_plus_AS2M.pt", ["it is published at https://github.com/microsoft/unilm/tree/master/beats"]),
+        ("weights/mine.pt", []),
+        ("tests/nothing", []),  # beside the tests
+        ("../x", []),
+        ("~/x", []),
+    ],
+)
+def test_what_is_missing_may_be_had_somewhere(name, advice, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert advice_on(name) == advice
+
+
+def test_a_revision_is_converted_for_other_commands_look_for_the_default():
+    assert advice_on("owner/name", "v1") == ["from the hub: audiojax weights convert owner/name --revision v1 --download"]
 
 
 @pytest.mark.parametrize(("name", "known"), [("owner/name", True), ("gpt2", True), ("a/b/c", False), ("../x", False), ("", False)])

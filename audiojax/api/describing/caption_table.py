@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from audiojax.api.describing.captioning import Caption, Captioner, caption_files
-from audiojax.audio.reasons import BadAudio, Reason, ReasonCounter
+from audiojax.audio.reasons import PASSING, BadAudio, ReasonCounter
 from audiojax.errors import AudiojaxError, UsageError
 from audiojax.files import shown, write_whole
 from audiojax.index.listing import list_sounds
@@ -24,7 +24,6 @@ from audiojax.report.tables import write_file
 ENDINGS = (".csv", ".json")
 COLUMNS = ("file", "start", "end", "candidate", "caption", "confidence", "digest")
 FLUSH_SECONDS = 30.0  # between two writes of the table
-OUT_OF_REACH = (Reason.MISSING, Reason.UNREADABLE)  # a disk that is not there takes no finished captions with it
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +182,7 @@ class CaptionTable:
         elif value is None:
             one.shown, one.fresh = one.fresh, {}
         else:
-            one.shown, one.fresh = (one.stored if value.reason in OUT_OF_REACH else {}), {}
+            one.shown, one.fresh = (one.stored if value.reason in PASSING else {}), {}
         if time.monotonic() > self._next:
             self.write()
 

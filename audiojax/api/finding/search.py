@@ -176,6 +176,8 @@ class Searcher(ABC):
             raise UsageError("re-ranking goes by a description alone: leave the sound out, or the re-ranking")
         if count and not isinstance(model, Reranker):
             raise UsageError(f"a {type(model).__name__} does not re-rank; name a model that does, such as DiffATR")
+        if not count and rerank is None:
+            raise UsageError(f"the {type(model).__name__} that was named to re-rank does not; name a model that does, such as DiffATR")
         return count
 
     def _query(self, query: str | None, audio: str | os.PathLike | None, weight: float) -> Float[np.ndarray, " d"]:

@@ -43,7 +43,7 @@ from audiojax.papers.task import Encoders
 from audiojax.progress import counting_bar
 from audiojax.towers.clap_features import PRESETS as FRONT_ENDS
 
-FORMAT = 2
+FORMAT = 3
 PART = 8_192  # captions whose neighbours are one file
 
 

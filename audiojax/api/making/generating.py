@@ -24,6 +24,7 @@ from audiojax.report.tables import write_file
 TABLE = "sounds.csv"
 COLUMNS = ("file", "prompt", "negative", "seed", "candidate", "score", "seconds", "facts")
 FLUSH_SECONDS = 10.0  # between two writes of the table
+SOON = 64  # sounds whose rows leave the table together, before the first of them is replaced
 WORDS = re.compile(r"[^a-z0-9]+")
 
 
@@ -153,14 +154,16 @@ def write_sounds(
     facts = {order.name + ending: _facts(maker, order.wish, plan, reference) for order in orders}
     there = {name for name in facts if name in table and table[name].facts == facts[name] and (folder / name).is_file()}
     missing = [order for order in orders if order.name + ending not in there]
-    table = {name: row for name, row in table.items() if name in there or name not in facts}  # none speaks of a sound that is replaced
     _write_table(folder, table)  # a place that cannot be written shows before the work
     due = time.monotonic() + FLUSH_SECONDS
     try:
         with counting_bar("sounds", progress) as bar:
             task = bar.add_task("making", total=len(orders), completed=len(there))
-            for order, made in zip(missing, maker.make([order.wish for order in missing], plan, reference, batch_size), strict=True):
-                name = order.name + ending
+            for i, made in enumerate(maker.make([order.wish for order in missing], plan, reference, batch_size)):
+                if i % SOON == 0 and (stale := {order.name + ending for order in missing[i : i + SOON]} & table.keys()):
+                    table = {name: row for name, row in table.items() if name not in stale}  # none speaks of a sound that is replaced
+                    _write_table(folder, table)
+                name = missing[i].name + ending
                 table[name] = _written(made.save(folder / name), made, facts[name])
                 bar.advance(task)
                 if time.monotonic() > due:

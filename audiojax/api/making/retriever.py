@@ -61,8 +61,9 @@ class Retriever:
         if self.datastore is None:
             return np.zeros((len(wishes), 0, 2), np.int32)
         options = replace(self.options, depth=self.options.count)
-        ids, draws = self.datastore.names([wish.clip for wish in wishes]), [wish.clip or wish.prompt for wish in wishes]
-        asked = Queries(vectors, np.array(ids), np.zeros(len(wishes), int), draws=np.array(draws))
+        ids = self.datastore.names([wish.clip for wish in wishes])
+        draws = np.array([own or wish.prompt for own, wish in zip(ids, wishes, strict=True)])
+        asked = Queries(vectors, np.array(ids), np.zeros(len(wishes), int), draws=draws)
         if options.mode not in BY_TRUTH:
             return find_neighbours(options, self.datastore.keys, asked)
         if all(wish.clip in self.truth for wish in wishes):

@@ -88,6 +88,13 @@ def open_run_maker(
     return Maker(networks, source, config["data"]["seconds"])
 
 
+def run_unet(model: Exported) -> UnetTower:
+    """The U-Net alone of a finished run of the phase "diffusion"."""
+    unet = make_diffusion_settings(to_dict(model.config), Tokenizer.load(model.tokenizer).vocab_size).unet
+    digest = model_digest(config_to_json(model.config), model.params["unet"])
+    return UnetTower(unet, unet.config, {"params": model.params["unet"]}, None, model.tokenizer.parent, digest)
+
+
 def _retrieval(config: Mapping[str, Any], changes: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The section of the config with the changes."""
     own = dict(config["retrieval"])
@@ -100,16 +107,19 @@ def _retrieval(config: Mapping[str, Any], changes: Mapping[str, Any], source: st
 
 
 def _data_folder(config: Mapping[str, Any], moved: str | os.PathLike | None, source: str) -> str:
-    """The `data.dir` of the config, or `moved` where that is gone. UsageError where it is gone and retrieved from."""
+    """The `data.dir` of the config, or where the data lie now. UsageError for SoundWorld, and where it is gone and retrieved from."""
     data, datastore = config["data"], Path(config["retrieval"]["datastore"]).expanduser()
-    if data["source"] != "tfds" or Path(data["dir"]).expanduser().is_dir():
-        return data["dir"]
-    if moved is None and config["retrieval"]["mode"] != "none" and not (datastore / MANIFEST).is_file():
+    if moved is not None:
+        if data["source"] != "tfds":
+            raise UsageError(f"--data-dir: {source or 'the run'} was trained on SoundWorld, which is found in $AUDIOJAX_DATA or built")
+        return os.fspath(moved)
+    retrieves = config["retrieval"]["mode"] != "none" and not (datastore / MANIFEST).is_file()
+    if retrieves and data["source"] == "tfds" and not Path(data["dir"]).expanduser().is_dir():
         raise UsageError(
             f"{shown(data['dir'])}: is gone, and {source or 'the run'} retrieves from its clips; name their folder with --data-dir"
-            " (data_dir=), or set retrieval.mode to 'none' or retrieval.datastore to an index"
+            " (data_dir of load_maker), or set retrieval.mode to 'none' or retrieval.datastore to an index"
         )
-    return data["dir"] if moved is None else os.fspath(moved)
+    return data["dir"]
 
 
 def _vocoder(config: dict[str, Any], settings: DiffusionSettings, layout: Layout, origin: dict[str, Any]) -> HifiganTower | GriffinLimTower:

@@ -79,17 +79,20 @@ def _of_one_set(files: Files, lists: Sequence[Listing], name: str | None) -> lis
 
 def _without_copies(lists: Sequence[Listing]) -> tuple[list[Listing], list[Fault]]:
     """The lists without those that repeat another, and notes about these: a selection of its clips, or most of them in another format.
+    One of the same format that says something else of a clip repeats nothing: it is another annotator's.
 
     Lists that bring the sounds themselves go first and stay.
     """
     clips = [{(row.split, row.id) for row in made.rows} for made in lists]
+    said = [{(row.split, row.id, text) for row in made.rows for text in row.captions or ()} for made in lists]
     brings_sounds = [any(row.sound is not None for row in made.rows) for made in lists]
     kept: list[int] = []
     notes = []
     for number in sorted(range(len(lists)), key=lambda number: (not brings_sounds[number], -len(clips[number]))):
         shared = {other: len(clips[number] & clips[other]) / len(clips[number]) for other in kept if not brings_sounds[number]}
         enough = {other: 1.0 if lists[other].layout == lists[number].layout else 0.5 for other in shared}
-        original = next((other for other in shared if shared[other] >= enough[other]), None)
+        others = [other for other in shared if shared[other] >= enough[other]]
+        original = next((other for other in others if enough[other] < 1 or said[number] <= said[other]), None)
         if original is None:
             kept.append(number)
         else:

@@ -171,7 +171,8 @@ def find_neighbours(
 
 def _by_clap(depth: int, keys: Keys, queries: Queries) -> Int[np.ndarray, "q depth 2"]:
     """By cosine; more than `depth` are asked for, since each query's own clip may be among them, as often as a name is there."""
-    of_row, alike = keys.of_row, int(np.unique(keys.names, return_counts=True)[1].max())
+    of_row, (names, counts) = keys.of_row, np.unique(keys.names, return_counts=True)
+    alike = int(counts[np.isin(names, queries.ids)].max(initial=0))
     best = ExactSearch(lambda: iter([keys.vectors]), of_row).search(queries.vectors, depth + alike)
     own = keys.names[of_row[best.rows]] == queries.ids[:, None]
     order = np.argsort(own, axis=1, kind="stable")

@@ -119,6 +119,16 @@ def test_the_same_list_in_another_format_and_a_selection_are_left_aside(tmp_path
     assert [(fault.kind, fault.where) for fault in dataset.faults] == [("duplicate_row", "train_more.csv:3")]
 
 
+def test_a_second_annotator_is_no_copy_of_the_first(tmp_path):
+    for who in ("first", "second"):
+        captions(tmp_path, f"{who}.csv", [[f"{number}.wav", f"{who} says {number}"] for number in range(3)])
+    for number in range(3):
+        put(tmp_path / "audio" / f"{number}.wav", b"x")
+    dataset = read_dataset(tmp_path)
+    assert {clip.id: set(clip.captions) for clip in dataset.clips} == {f"{i}": {f"first says {i}", f"second says {i}"} for i in range(3)}
+    assert not dataset.notes
+
+
 def test_audiocaps_v2_by_name_or_by_size(tmp_path):
     header = ["audiocap_id", "youtube_id", "start_time", "caption"]
     put(tmp_path / "audiocaps" / "dataset2.0" / "val.csv", table(header, [["1", "abcdefghijk", "0", "a dog"]]))
