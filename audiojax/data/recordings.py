@@ -18,7 +18,7 @@ from typing import Any
 
 from audiojax.data import shards
 from audiojax.data.check import list_hash
-from audiojax.data.layouts.clips import Clip, Dataset
+from audiojax.data.layouts.clips import Clip, Dataset, Sound
 from audiojax.data.recordings_beam import run_on_beam
 from audiojax.data.recordings_shard import Settings, Task, note_path, write_alone, write_tasks
 from audiojax.data.sources import schema
@@ -29,6 +29,7 @@ from audiojax.progress import counting_bar
 SAMPLE_RATE = 32_000  # Hz; what PANNs and with it the published configs take
 MAX_SECONDS = {"audiocaps": 10.0, "clotho": 30.0}  # the length that the set promises; a file may hold more
 SHARD_CLIPS = 128  # 80 MB of ten seconds each; a process writes one at a time
+GLIMPSE = 4_096  # bytes of a sound that are looked at to tell it from another of its size
 REPORT = "report.json"
 
 
@@ -132,17 +133,24 @@ def config_name(version: str, settings: Settings, content: str, shard_clips: int
 
 
 def content_hash(dataset: Dataset) -> str:
-    """SHA-256 of the clips in their order: ids, splits, captions, and the places and sizes of their sounds below the folder."""
+    """SHA-256 of the clips in their order: ids, splits, captions, and the places, sizes and middles of their sounds below the folder."""
     digest = hashlib.sha256()
     for clip in dataset.clips:
         sound = clip.sound
-        size = sound.size
-        if not sound.member:
-            with contextlib.suppress(OSError):  # decoding will name it
-                size = sound.path.stat().st_size
-        place = (os.path.relpath(sound.path, dataset.folder), sound.member, sound.offset, size)
+        place = (os.path.relpath(sound.path, dataset.folder), sound.member, sound.offset, *_glimpse(sound))
         digest.update(json.dumps((clip.id, clip.split, clip.captions, place, clip.start, clip.seconds)).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _glimpse(sound: Sound) -> tuple[int, str]:
+    """Bytes of a sound, and the hash of some in its middle, where an edit that keeps the size, such as another level, shows."""
+    size, middle = sound.size, b""
+    if sound.path.is_file():  # decoding will name what is none
+        with contextlib.suppress(OSError), sound.path.open("rb") as file:
+            size = size if sound.member else os.fstat(file.fileno()).st_size
+            file.seek(sound.offset + size // 2)
+            middle = file.read(min(GLIMPSE, size - size // 2))
+    return size, hashlib.sha256(middle).hexdigest()
 
 
 def _plan(dataset: Dataset, out: Path, settings: Settings, shard_clips: int) -> _Plan:

@@ -104,6 +104,11 @@ def test_what_decides_the_bytes_decides_the_folder(tmp_path):
     names += [name(replace(first, **change)) for change in changes]
     soundfile.write(first.sound.path, tone(0, 0.6), RATE)
     names.append(name())
+    size = first.sound.path.stat().st_size
+    soundfile.write(first.sound.path, tone(0, 0.6) / 2, RATE)
+    names.append(name())
+    assert first.sound.path.stat().st_size == size
+    soundfile.write(first.sound.path, tone(0, 0.6), RATE)
     assert len(set(names)) == len(names)
     elsewhere = write_sounds(tmp_path / "moved" / "tones", 3)
     soundfile.write(elsewhere.clips[0].sound.path, tone(0, 0.6), RATE)

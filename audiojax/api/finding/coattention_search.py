@@ -11,7 +11,6 @@ from jaxtyping import Float
 
 from audiojax.api.finding.retrieval import Retrieval, of_coattention
 from audiojax.api.finding.run_finding import RunFinder
-from audiojax.api.finding.search import EMBED_BATCH
 from audiojax.errors import UsageError
 from audiojax.index.search import Hit, Index
 from audiojax.papers import coattention
@@ -49,7 +48,8 @@ class CoAttentionFinder(RunFinder):
         """
         if "cascade" not in self.params:
             raise UsageError("this co-attention model has no cascade, which re-ranks: train the phase 'pairs'")
-        text, audio = self._text_states(self.params, self.model_state, self._tokens([query])), self._states_of(self.windows_of(hits))
+        text = self._text_states(self.params, self.model_state, self._tokens([query]))
+        audio = self.read_and(partial(self._audio_states, self.params, self.model_state), hits)
         top = np.arange(len(hits), dtype=np.int32)[None]
         return coattention.rescore(self.settings.cascade, self.params["cascade"], text, audio, top, text_queries=True)[0]
 
@@ -58,15 +58,6 @@ class CoAttentionFinder(RunFinder):
         texts = cleaned if self.config["data"]["clean_captions"] else texts
         ids, mask = self.tokenizer.encode(list(texts), self.config["data"]["max_tokens"])
         return {"text_ids": ids, "text_mask": mask}
-
-    def _states_of(self, windows: Float[np.ndarray, "m n"]) -> coattention.States:
-        """Segment states of windows, a batch of one size at a time."""
-        size = -(-EMBED_BATCH // self.devices) * self.devices
-        padded = np.pad(windows, ((0, -len(windows) % size), (0, 0)))
-        found = [
-            self._audio_states(self.params, self.model_state, self.put_rows(rows)) for rows in padded.reshape(-1, size, windows.shape[1])
-        ]
-        return jax.tree.map(lambda *x: np.concatenate(x)[: len(windows)], *found)
 
     def retrieval(self, predictions: Mapping[str, np.ndarray]) -> Retrieval:
         """Ranks and tables of a split."""

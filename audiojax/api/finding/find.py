@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -54,7 +54,7 @@ class Finder(RunFinder):
         if index.settings.model_id == self.model_id:
             audio = index.vectors([hit.row for hit in hits])
         else:
-            audio = self.embed_audio(self.windows_of(hits))
+            audio = self.read_and(partial(self._encode_audio, self.params, self.model_state), hits)
         key = jax.random.key(self.config["seed"])
         found = diffatr.search_text(self.settings, self.params, self.embed_text([query]), audio, key, top_m=len(hits))
         return diffatr.fuse(found, self.fusion["t2a"])[0]

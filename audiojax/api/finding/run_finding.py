@@ -1,10 +1,11 @@
 """A finished run that finds: what it embeds becomes an index, and its own scores rank a split."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -42,7 +43,22 @@ class RunFinder(RunModel, Searcher):
     def matrix(self, predictions: Mapping[str, np.ndarray]) -> Float[np.ndarray, "t a"]:
         """Scores of every text of a small split with every clip; no shortlist decides."""
 
-    def windows_of(self, hits: Sequence[Hit]) -> Float[np.ndarray, "m n"]:
-        """The windows of hits, read from their files, as this model hears them."""
-        window = {"sample_rate": self.sample_rate, "samples": self.samples, "padding": self.padding}
-        return read_windows({hit.path: hit.start for hit in hits}, **window)
+    def read_and(self, encode: Callable[[Any], Any], hits: Sequence[Hit]) -> Any:
+        """What `encode` makes of the windows of hits, [m, ...]: they are read from their files and encoded in batches of one shape, so that
+        memory holds no more of them.
+
+        Args:
+          encode: rows of waveforms on the devices -> a tree of arrays with a row for each.
+        """
+        window, size = {"sample_rate": self.sample_rate, "samples": self.samples, "padding": self.padding}, self._batch_size
+        found = []
+        for first in range(0, len(hits), size):
+            part = hits[first : first + size]
+            windows = read_windows({hit.path: hit.start for hit in part}, **window)
+            encoded = encode(self.put_rows(np.pad(windows, ((0, size - len(part)), (0, 0)))))
+            found.append(jax.tree.map(partial(_first, count=len(part)), encoded))
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+def _first(rows: Any, count: int) -> np.ndarray:
+    return np.asarray(rows)[:count]
