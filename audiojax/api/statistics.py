@@ -35,7 +35,8 @@ def with_statistics(
     """The start's model_state with what the paper measures, unless the run that it starts from has measured before.
 
     The first process measures, on `data.statistics_examples` examples (rounded up to whole batches) from the beginning of the training
-    stream, and writes workdir/statistics.json; a later call reads that file, and the other processes are told.
+    stream, and writes workdir/statistics.json; a later call with the same towers reads that file, and the other
+    processes are told.
 
     Args:
       blank: the text leaves of an empty caption, for statistics that ask for it.
@@ -52,10 +53,11 @@ def with_statistics(
     def first() -> dict[str, Any] | None:
         if jax.process_index() != 0:
             return None
-        path = workdir / FILE
-        if not path.is_file():
-            write_whole(path, json.dumps(_measure(paper, config, start, source, transform, vocab_size, blank)))
-        return _read(path)
+        path, towers = workdir / FILE, {name: facts["digest"] for name, facts in start.card.items()}
+        if not path.is_file() or _read(path)["towers"] != towers:
+            found = _measure(paper, config, start, source, transform, vocab_size, blank)
+            write_whole(path, json.dumps({"towers": towers, "measured": found}))
+        return _read(path)["measured"]
 
     found = from_first(together(shown(workdir / FILE), first))
     return state | from_paths({name: np.asarray(value, np.float32) for name, value in found.items()})
@@ -78,9 +80,9 @@ def _measure(
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
+        if isinstance(found, dict) and found.keys() == {"towers", "measured"}:
             return found
-        reason = "no JSON object"
+        reason = "not what was written"
     except ValueError as error:
         reason = str(error)
     raise Damaged(f"{shown(path)} is damaged ({reason}); delete it, and it is measured again")

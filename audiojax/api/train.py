@@ -182,12 +182,17 @@ def check_same_data(workdir: Path, data: Mapping[str, Any]) -> None:
     if data["source"] != "tfds" or not path.is_file() or not Path(data["dir"]).expanduser().is_dir():
         return
     if json.loads(path.read_text(encoding="utf-8")) != identities_of(data):
-        raise UsageError(f"{workdir}: holds a run on other data than those in data.dir {shown(data['dir'])}; use another --workdir")
+        further = f" with those of {shown(data['extra_captions'])}" if data.get("extra_captions") else ""
+        raise UsageError(
+            f"{workdir}: holds a run on other data than those in data.dir {shown(data['dir'])}{further}; use another --workdir"
+        )
 
 
 def identities_of(data: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of the splits that are trained and validated on, by their names."""
-    return {split: open_split(data, split, progress=False).identity() for split in (data.get("train_split", "train"), "val")}
+    split = data.get("train_split", "train")
+    train_source, val_source = (open_split(data, name, progress=False) for name in (split, "val"))
+    return {split: with_extra_captions(data, train_source).identity(), "val": val_source.identity()}
 
 
 def claim(

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from audiojax.audio.reasons import PASSING
 from audiojax.data import shards
 from audiojax.data.check import list_hash
 from audiojax.data.layouts.clips import Clip, Dataset, Sound
@@ -99,7 +100,7 @@ def pack(
     except OSError as error:
         raise UsageError(f"{shown(plan.folder)}: cannot be written ({error.strerror}); choose another place") from error
     shards.remove_abandoned(plan.folder)
-    missing = [task for task in plan.tasks if not (task.shard.path.is_file() and note_path(task.shard).is_file())]
+    missing = [task for task in plan.tasks if not (task.shard.path.is_file() and _is_final(note_path(task.shard)))]
     if beam_options is not None:
         run_on_beam(partial(write_alone, settings=plan.settings), missing, beam_options)
     else:
@@ -181,7 +182,13 @@ def _finish(plan: _Plan) -> Path:
     """Makes the folder of shards a data set, and returns it."""
     report = _report(plan)
     path = write_whole(plan.folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    _refuse_empty(report, path)
+    try:
+        _refuse_empty(report, path)
+    except AudiojaxError:
+        for task in plan.tasks:  # so that the next call tries again: a decoder may be installed by then
+            if not shards.count_items(task.shard.path):
+                note_path(task.shard).unlink(missing_ok=True)
+        raise
     facts = {key: report[key] for key in ("name", "version", "layout", "list_hash", "content", "sample_rate", "max_seconds")}
     title = " ".join(filter(None, (plan.dataset.name, plan.dataset.version)))
     description = f"{title}, packed by audiojax; {REPORT} names the clips that were left out."
@@ -212,6 +219,15 @@ def _report(plan: _Plan) -> dict[str, Any]:
         "left_out": left_out,
         "faults": [{"kind": fault.kind, "where": fault.where, "detail": fault.detail} for fault in dataset.faults],
     }
+
+
+def _is_final(note: Path) -> bool:
+    """Whether a shard need not be tried again: it was written, and leaves nothing out for a fault of the moment."""
+    try:
+        reasons = {entry["reason"] for entry in json.loads(note.read_text(encoding="utf-8"))}
+    except (OSError, ValueError):
+        return False
+    return not reasons & PASSING
 
 
 def _refuse_empty(report: dict[str, Any], path: Path) -> None:

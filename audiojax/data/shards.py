@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import json
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,8 +41,11 @@ class Shard:
 
 
 def is_written(folder: str | os.PathLike) -> bool:
-    """Whether a data set in `folder` is complete: what says so is written last."""
-    return (Path(folder) / "dataset_info.json").is_file()
+    """Whether a data set in `folder` is complete: what says so is written last, and a kill may cut it."""
+    try:
+        return isinstance(json.loads((Path(folder) / "dataset_info.json").read_bytes()), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def write_dataset(

@@ -16,12 +16,14 @@ from safetensors.numpy import save_file
 
 from audiojax.errors import UsageError
 from audiojax.pretrained import rules, store
+from audiojax.pretrained.kinds import Public
 from audiojax.pretrained.load import KINDS
 from audiojax.pretrained.parts import PIPELINE
 from audiojax.schedule import Schedule
 from audiojax.text.tokenizer import Tokenizer
 from audiojax.towers.base import Tower
 
+ORIGINAL = "original "  # begins the kinds of AudioLDM's .ckpt
 PIPELINE_PARTS = {  # of AudioLDM: folder -> its kind here, and the library and the class that open it
     "text_encoder": ("clap text", "transformers", "ClapTextModelWithProjection"),
     "unet": ("unet", "diffusers", "UNet2DConditionModel"),
@@ -31,7 +33,8 @@ PIPELINE_PARTS = {  # of AudioLDM: folder -> its kind here, and the library and 
 
 
 def publish_converted(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
-    """Writes a folder of `store.convert` in its public layout: the names, shapes and further files of its source.
+    """Writes a folder of `store.convert` in its public layout: the names, shapes and further files of its source; parts of AudioLDM's .ckpt
+    as diffusers and transformers have them, for a file of one part alone would not be known by the authors' names.
 
     Raises:
       UsageError: `folder` is not one that `store.convert` wrote, or `out` holds something already.
@@ -41,6 +44,9 @@ def publish_converted(folder: str | os.PathLike, out: str | os.PathLike) -> Path
     card = store.read_card(folder)
     tower = store.open_converted(folder, param_dtype=jnp.dtype(card.dtype))
     said = {"licence": card.licence or "", "source": card.source}
+    if (kind := card.tower.removeprefix(ORIGINAL)) != card.tower:
+        public = KINDS[kind].publish(tower)
+        return _write(target, public.tower, kind, _file_of(public.facts), public.extra, lambda made: _fill(public, {}, made), said)
     return _write(
         target, tower, card.tower, _file_of(card.facts), card.extra, lambda partial: shutil.copytree(folder / "files", partial), said
     )
@@ -68,12 +74,10 @@ def publish_tower(
     """
     target, public = store.new_folder(out), KINDS[kind].publish(tower)
 
-    def fill(partial: Path) -> None:
-        partial.mkdir()
-        for name, facts in {**({"config.json": {**public.facts, **said}} if public.facts else {}), **public.files}.items():
-            (partial / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    def fill(folder: Path) -> None:
+        _fill(public, said, folder)
         if tokenizer is not None:
-            tokenizer.save_cleaning(partial, max_tokens)
+            tokenizer.save_cleaning(folder, max_tokens)
 
     return _write(target, public.tower, kind, _file_of(public.facts), public.extra, fill, {})
 
@@ -118,6 +122,13 @@ def scheduler_facts(name: str, schedule: Schedule) -> dict[str, Any]:
     levels = {"beta_schedule": name, "beta_start": first, "beta_end": last, "num_train_timesteps": len(kept)}
     path = {"clip_sample": False, "prediction_type": "epsilon", "set_alpha_to_one": False, "steps_offset": 1}
     return {"_class_name": "DDIMScheduler", **levels, **path}
+
+
+def _fill(public: Public, said: Mapping[str, Any], folder: Path) -> None:
+    """Makes a folder with all but the weights."""
+    folder.mkdir()
+    for name, facts in {**({"config.json": {**public.facts, **said}} if public.facts else {}), **public.files}.items():
+        (folder / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _file_of(facts: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ class Writer:
         folder.mkdir(parents=True, exist_ok=True)
         cut_metrics(folder / "metrics.csv", phase, start_step)
         self._file = (folder / "metrics.csv").open("a", newline="", encoding="utf-8")
-        purge = start_step + 1 if start_step else None
+        purge = start_step + 1 if start_step > 0 else None
         self._events = _summary_writer()(str(folder / "tensorboard" / phase), purge_step=purge, flush_secs=10)
 
     def __enter__(self) -> "Writer":

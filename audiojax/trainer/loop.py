@@ -364,7 +364,7 @@ def _untrained(run: _Run, state: TrainState, workdir: str | os.PathLike, eval_da
     metrics, key = {}, jax.random.fold_in(jax.random.key(run.phase.seed), 2)
     if eval_data is not None:
         metrics, _ = evaluate(run.task, run.layout, run.predict, run.frozen, state.model_state, eval_data(), key)
-        with Writer(workdir, run.phase.name, 0, active=jax.process_index() == 0) as writer:
+        with Writer(workdir, run.phase.name, -1, active=jax.process_index() == 0) as writer:
             writer.scalars(0, {f"val/{name}": value for name, value in metrics.items()})
     return FitResult(run.frozen, state.model_state, 0, "raw", metrics, 0)
 

@@ -56,7 +56,7 @@ def run(tmp_path_factory, overrides):
 
 
 def test_a_run_holds_all_that_it_needs(run):
-    measured = json.loads((run / "statistics.json").read_text())
+    measured = json.loads((run / "statistics.json").read_text())["measured"]
     model = load_export(run / "final")
     assert measured.keys() == {"latent/scale", "null/embedding", "null/text", "null/text_mask"}
     np.testing.assert_array_equal(model.model_state["latent"]["scale"], np.float32(measured["latent/scale"]))

@@ -58,9 +58,18 @@ def test_they_are_measured_once_and_alike(tmp_path):
     again = measured(tmp_path / "a", replace(PAPER, statistics=Statistics(("latent",), broken)))
     for other in (elsewhere, again):
         np.testing.assert_array_equal(first["latent"]["mean"], other["latent"]["mean"])
-    assert json.loads((tmp_path / "a" / FILE).read_text()).keys() == {"latent/mean", "latent/examples", "latent/vocab"}
+    assert json.loads((tmp_path / "a" / FILE).read_text())["measured"].keys() == {"latent/mean", "latent/examples", "latent/vocab"}
     other = measured(tmp_path / "c", config={**CONFIG, "seed": 4})
     assert other["latent"]["mean"] != first["latent"]["mean"]
+
+
+def test_towers_that_were_trained_again_are_measured_again(tmp_path):
+    old, new = (Start(card={"vae": {"source": "runs/vae", "digest": digest}}) for digest in "ab")
+    measured(tmp_path, start=old)
+    never = replace(PAPER, statistics=Statistics(("latent",), broken))
+    measured(tmp_path, never, old)
+    with pytest.raises(AudiojaxError, match="measured again"):
+        measured(tmp_path, never, new)
 
 
 def test_a_run_that_goes_on_keeps_those_it_has(tmp_path):

@@ -205,6 +205,14 @@ def test_a_shard_and_a_split_of_which_nothing_is_left(tmp_path):
     assert not (report.parent / "dataset_info.json").exists()
 
 
+@pytest.mark.parametrize(("reasons", "final"), [([], True), (["undecodable", "truncated"], True), (["truncated", "timeout"], False)])
+def test_what_was_left_out_for_the_moment_is_tried_again(tmp_path, reasons, final):
+    note = tmp_path / "note.json"
+    assert not recordings._is_final(note)
+    note.write_text(json.dumps([{"reason": reason} for reason in reasons]))
+    assert recordings._is_final(note) is final
+
+
 @pytest.mark.slow
 def test_clips_that_kill_or_hang_their_process_cost_only_themselves(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(recordings_shard, "TIMEOUT", 3.0)

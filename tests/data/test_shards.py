@@ -41,6 +41,9 @@ def test_what_is_written_is_read(tmp_path):
     assert info.splits["train"].shard_lengths == [3, 2, 1]
     assert info.splits["val"].num_examples == 2
     assert info.metadata["from"] == "here"
+    (folder / "dataset_info.json").write_text((folder / "dataset_info.json").read_text()[:-9])  # a kill while it was written
+    assert not is_written(folder)
+    assert is_written(write_dataset(tmp_path / "d", "toy", FEATURES, {"train": 7, "val": 2}, examples, shard_items=3))
 
 
 def test_finished_shards_are_kept_after_an_interruption(tmp_path):

@@ -14,8 +14,10 @@ from audiojax.errors import UsageError
 from audiojax.models.hifigan import HifiGanConfig
 from audiojax.models.unet import UNet, UNetConfig
 from audiojax.models.vae import AutoencoderKl, VaeConfig
-from audiojax.pretrained import hifigan, laion_clap, parts, unet, vae
+from audiojax.partition import flat_paths
+from audiojax.pretrained import hifigan, laion_clap, parts, store, unet, vae
 from audiojax.pretrained.load import load_tower
+from audiojax.pretrained.publish import publish_converted
 from audiojax.pretrained.rules import ConversionError, export
 from tests.encoders.filling import filled_variables, relative_error
 from tests.encoders.test_clap import PLAIN
@@ -249,6 +251,17 @@ def test_parts_of_a_ckpt(ckpt, monkeypatch):
         assert tower.config == configs[name]
         assert all(used.startswith(parts.PREFIXES[name]) for used in tower.report.used.values())
         jax.tree.map(np.testing.assert_array_equal, dict(tower.params), variables)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "vocoder"])
+def test_a_part_of_a_ckpt_goes_out_as_diffusers_has_it(ckpt, part, tmp_path):
+    store.convert(ckpt[0], tmp_path / "own", part=part, param_dtype="float32", source=None, licence="mit")
+    ours, public = store.open_converted(tmp_path / "own"), publish_converted(tmp_path / "own", tmp_path / "public")
+    assert json.loads((public / "config.json").read_text())
+    theirs = load_tower(public)
+    assert theirs.config == ours.config
+    for path, leaf in flat_paths(ours.params).items():
+        np.testing.assert_allclose(flat_paths(theirs.params)[path], leaf, rtol=1e-6, err_msg=path)
 
 
 def test_averages_of_a_ckpt(ckpt, tmp_path):
