@@ -1,15 +1,19 @@
 """Fields of a page: what comes from them, checked, and what goes back in place of an error."""
 
+import contextlib
 import inspect
 import math
 import os
 import re
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from audiojax.errors import AudiojaxError, UsageError
+
+KEPT_SECONDS = 3_600.0  # that a sound of the page can be heard
 
 
 def whole(name: str, value: Any, low: int = 0, high: int | None = None) -> int:
@@ -51,14 +55,24 @@ def given(folder: Path, path: str | os.PathLike) -> Path:
     return place
 
 
+def forget_old(folder: Path) -> None:
+    """Removes files below `folder` that are older than `KEPT_SECONDS`: a page may be served for months, and each sound stays on disk."""
+    until = time.time() - KEPT_SECONDS
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder itself
+        with contextlib.suppress(OSError):  # a folder that is not empty, or what another request has removed
+            if path.stat().st_mtime < until:
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
 def answered(work: Callable[..., tuple[Any, ...]], nothing: tuple[Any, ...], folder: Path) -> Callable[..., tuple[Any, ...]]:
     """A function that gives what `work` gives; where that fails, `nothing` and in place of the last value what is wrong, in a line or two.
 
-    Files below `folder` are called by their names. The traceback of an error that is no user's fault goes to stderr.
+    Files below `folder` are called by their names; old ones go first. The traceback of an error that is no user's fault goes to stderr.
     """
     places = re.compile(re.escape(f"{folder}{os.sep}") + rf"(?:[^\s{re.escape(os.sep)}]+{re.escape(os.sep)})*")
 
     def answer(*values: Any) -> tuple[Any, ...]:
+        forget_old(folder)
         try:
             return tuple(work(*values))
         except AudiojaxError as error:

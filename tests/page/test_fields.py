@@ -72,3 +72,14 @@ def test_errors_are_lines_that_name_the_file_alone(tmp_path, capsys):
     assert said.splitlines()[0] == "internal error, ZeroDivisionError: by zero"
     assert "Traceback" not in said
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_page_that_is_served_for_long_keeps_what_is_new(tmp_path):
+    old, new = tmp_path / "a" / "old.wav", tmp_path / "b" / "new.wav"
+    for path in (old, new):
+        path.parent.mkdir()
+        path.write_bytes(b"x")
+    for path in (old, old.parent):  # the second time what held it is old too
+        os.utime(path, (0, 0))
+        assert answered(lambda: ("fine",), (), tmp_path)() == ("fine",)
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["b", "new.wav"]
