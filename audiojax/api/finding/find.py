@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from audiojax.api.finding.retrieval import Retrieval, diffatr_directions, fused_matrix, of_diffatr
+from audiojax.api.finding.retrieval import Retrieval, fused_matrix, of_diffatr
 from audiojax.api.finding.run_finding import RunFinder
 from audiojax.index.search import Hit, Index
 from audiojax.papers import diffatr
@@ -46,8 +46,9 @@ class Finder(RunFinder):
         return of_diffatr(self, predictions)
 
     def matrix(self, predictions: Mapping[str, np.ndarray]) -> Float[np.ndarray, "t a"]:
-        """The cosine of every text with every clip, fused on the best candidates."""
-        return fused_matrix(self, diffatr_directions(self, predictions)["t2a"])
+        """The cosine of every text with every clip, fused with their joint distribution."""
+        key = jax.random.fold_in(jax.random.key(self.config["seed"]), 1)
+        return fused_matrix(self, diffatr.search_all(self.settings, self.params, predictions, key))
 
     def rerank(self, query: str, hits: Sequence[Hit], index: Index) -> Float[np.ndarray, " m"]:
         """Cosine of query and windows, fused with their joint distribution; those that another model indexed are read from their files."""

@@ -10,6 +10,7 @@ from audiojax.papers.diffatr.task import (
     generation_curve,
     make_settings,
     make_task,
+    search_all,
     search_split,
     search_text,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "generation_curve",
     "make_settings",
     "make_task",
+    "search_all",
     "search_split",
     "search_text",
 ]

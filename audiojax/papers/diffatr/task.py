@@ -259,6 +259,13 @@ def search_split(settings: Settings, params: Params, predictions: Mapping[str, n
     return ranking.search_split(params, settings.denoiser, settings.schedule, embeddings, key, **_search_options(settings))
 
 
+def search_all(settings: Settings, params: Params, predictions: Mapping[str, np.ndarray], key: Key) -> Direction:
+    """Text to audio of a split as `predict` returned it, before fusion; every sound is diffused for every text."""
+    embeddings = ranking.Embeddings.from_predictions(predictions)
+    scores = search_text(settings, params, embeddings.text, embeddings.audio, key, top_m=0)
+    return Direction("t2a", jax.tree.map(np.asarray, scores), embeddings.clip_index)
+
+
 def search_text(
     settings: Settings,
     params: Params,

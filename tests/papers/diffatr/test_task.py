@@ -14,7 +14,7 @@ from audiojax.config import load_config, to_dict
 from audiojax.errors import UsageError
 from audiojax.models.pair_denoiser import PairDenoiser, PairDenoiserConfig, denoise_shared
 from audiojax.papers import PAPERS
-from audiojax.papers.diffatr import Direction, generation_curve, make_settings, search_split
+from audiojax.papers.diffatr import Direction, generation_curve, make_settings, search_all, search_split
 from audiojax.papers.diffatr.inference import diffuse_scores
 from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.task import task_of
@@ -190,6 +190,16 @@ def test_l2_input_feeds_unit_features(variables):
         settings = make_settings(config(f"model.denoiser.input={kind}"), VOCAB)
         one, other = (search_split(settings, variables["params"], p, jax.random.key(0))["t2a"].scores.x for p in (predictions, scaled))
         assert np.allclose(one, other, atol=1e-4) is same
+
+
+def test_no_shortlist_decides_where_all_are_asked_for(variables):
+    rng = np.random.default_rng(3)
+    predictions = {name: rng.normal(size=shape).astype(np.float32) for name, shape in (("audio", (6, 16)), ("text", (6, 2, 16)))}
+    settings = make_settings(config("inference.top_m=2"), VOCAB)
+    assert search_split(settings, variables["params"], predictions, jax.random.key(0))["t2a"].scores.x.shape[-1] == 2
+    every = search_all(settings, variables["params"], predictions, jax.random.key(0))
+    assert every.name == "t2a"
+    assert every.scores.x.shape == (12, every.scores.x.shape[1], 6)
 
 
 @pytest.mark.parametrize(
