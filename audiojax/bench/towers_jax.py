@@ -105,7 +105,7 @@ def make_unet(rng, config, shape):
 
 
 def make_vae_decode(rng, config, shape):
-    return apply(rng, vae.AutoencoderKl(config), (normal(rng, *shape),), lambda out: out, method="decode")
+    return apply(rng, vae.AutoencoderKl(config), (normal(rng, *shape),), lambda out: out, image_options(), method="decode")
 
 
 def make_hifigan(rng, config, shape):

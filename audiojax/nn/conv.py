@@ -29,8 +29,8 @@ TAPS = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
 def image_options() -> Mapping[str, str]:
     """Compiler options for convolutions of images in inference: on CPUs XLA's own convolutions instead of those of its library (YNNPACK).
 
-    CNN14 is 1.2 times faster with them and a U-Net 1.1 times, an HTSAT and 1-D networks are slower (jaxlib 0.10.2). {} on other devices,
-    and where this jaxlib does not know the option.
+    CNN14 is 1.2 times faster with them and AudioLDM's autoencoder 1.1 times; its U-Net, an HTSAT and 1-D networks are slower (jaxlib
+    0.10.2). {} on other devices, and where this jaxlib does not know the option.
     """
     options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
     if jax.default_backend() != "cpu":
@@ -43,15 +43,16 @@ def image_options() -> Mapping[str, str]:
 
 
 def image_jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`jax.jit(function, **options)` with `image_options`, which ask for the device at the first call. Not for use inside another jit."""
+    """`jax.jit(function, **options)` with `image_options`, which ask for the device at the first call; inside another jit without them."""
 
     @cache
-    def jitted() -> Any:
-        return jax.jit(function, compiler_options=image_options(), **options)
+    def jitted(inside: bool) -> Any:
+        return jax.jit(function, compiler_options=None if inside else image_options(), **options)
 
     @wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
-        return jitted()(*arguments, **named)
+        inside = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((arguments, named)))
+        return jitted(inside)(*arguments, **named)
 
     return call
 

@@ -9,6 +9,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from audiojax.nn.conv import image_jit
+
 
 @dataclass(frozen=True, eq=False)
 class Tower:
@@ -39,3 +41,7 @@ class Tower:
 def infer(module: nn.Module, params: Mapping[str, Any], *inputs: Any, method: str | None = None) -> Any:
     """What a module, or one of its methods, returns in inference; compiled once for each shape of the inputs."""
     return module.apply(params, *inputs, train=False, method=method)
+
+
+# The same for networks of images, see `image_jit`.
+infer_image = partial(image_jit, static_argnums=0, static_argnames="method")(infer.__wrapped__)

@@ -15,7 +15,7 @@ from audiojax.audio.griffin_lim import mel_to_waveform
 from audiojax.audio.spectral import MelConfig
 from audiojax.models.unet import Context
 from audiojax.partition import each_its_own
-from audiojax.towers.base import Tower, infer
+from audiojax.towers.base import Tower, infer, infer_image
 from audiojax.typing import Array, Key
 
 
@@ -24,12 +24,12 @@ class VaeTower(Tower):
 
     def encode(self, mel: Float[Array, "b t m"], noise: Array | Key | None = None) -> Float[Array, "b t2 f c"]:
         """Scaled latents of spectrograms: the most probable ones, or a sample with `noise`, an array of their shape or a key."""
-        moments = infer(self.module, self.params, mel, method="encode")
+        moments = infer_image(self.module, self.params, mel, method="encode")
         return (moments.mode() if noise is None else moments.sample(noise)) * self.config.scaling_factor
 
     def decode(self, latents: Float[Array, "b t f c"]) -> Float[Array, "b t2 m"]:
         """Spectrograms of scaled latents."""
-        return infer(self.module, self.params, latents / self.config.scaling_factor, method="decode")
+        return infer_image(self.module, self.params, latents / self.config.scaling_factor, method="decode")
 
 
 class UnetTower(Tower):

@@ -77,6 +77,8 @@ def test_image_jit_is_jit():
 
     assert (twice.__name__, twice.__doc__) == ("twice", "Doc.")
     np.testing.assert_allclose(twice(2, x, kernel), 2 * conv.conv(x, kernel), atol=1e-5)
+    inside = jax.jit(lambda x: twice(2, x, kernel) + 1)(x)  # options are for whole programs
+    np.testing.assert_allclose(inside, 2 * conv.conv(x, kernel) + 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(("backend", "known"), [("cpu", True), ("cpu", False), ("tpu", True)])
