@@ -25,7 +25,7 @@ from audiojax.trainer.export import load_export
 from audiojax.trainer.interrupt import RunInterrupted
 from audiojax.trainer.loop import Signals
 from tests.api.sound_folders import tagger_folder
-from tests.papers.re_audioldm.latent_small import HEARD, PAIRS, READ, config_of, save_towers, shrink
+from tests.papers.re_audioldm.latent_small import HEARD, PAIRS, READ, SIZES, config_of, save_towers, shrink
 
 WORLD = ("data.source=memory", "data.size=0.005", "train.eval_batch_size=8", "data.statistics_examples=16", "diffusion.batch_size=8")
 
@@ -176,6 +176,30 @@ def test_made_sounds_are_measured_beside_the_round_trip(run, tmp_path, capsys):
     assert other["scores"]["precision of what is retrieved"] == 0
     with pytest.raises(UsageError, match="--backbone is missing"):
         audiojax.evaluate(run, progress=False)
+
+
+def test_a_sweep_compares_what_is_retrieved(run, overrides, tmp_path):
+    """Against the finished run, which is one of its settings; a second call neither trains nor measures."""
+    tagger_folder(tmp_path / "tagger")
+    trained = config_of(*overrides, "retrieval.datastore=train+unseen", "train.save_every=2")
+    shutil.copytree(run, tmp_path / "sweep" / "retrieval.mode=clap" / f"seed{trained.seed}")
+    changes = (*SIZES, *overrides, "retrieval.datastore=train+unseen", "train.save_every=2")
+    test = SoundTest(str(tmp_path / "tagger"), clips=4, options={"steps": 2})
+
+    def ask():
+        grid = [("retrieval.mode", ("clap", "none"))]
+        how = {"overrides": changes, "sounds": test, "progress": False}
+        return audiojax.sweep("re_audioldm/soundworld:debug,diffusion", grid, (trained.seed,), tmp_path / "sweep", **how)
+
+    found = ask()
+    rows = {(row["setting"], row["measure"]): row for row in found.rows}
+    settings = {setting for setting, _ in rows}
+    assert settings == {"retrieval.mode=clap", "retrieval.mode=none"}
+    alone = json.loads(next((tmp_path / "sweep" / "retrieval.mode=none").glob("seed*/evaluation/*/scores.json")).read_text())
+    assert rows["retrieval.mode=none", "Frechet distance"]["estimate"] == pytest.approx(alone["scores"]["Frechet distance"], rel=1e-4)
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/*/**/*.json")}
+    assert ask().rows == found.rows
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
 def test_a_users_own_index_is_retrieved_from(run, overrides, tmp_path):

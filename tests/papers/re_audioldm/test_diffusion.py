@@ -104,6 +104,32 @@ def test_pairs_are_a_set_and_masked_tokens_do_not_count(world):
     np.testing.assert_allclose(errors(noisy, keys), errors(batch, keys), rtol=2e-5)
 
 
+def test_the_loss_is_the_papers_by_hand(world):
+    """L of the module's first lines, row by row in NumPy around the U-Net; half of the rows are trained without their conditions."""
+    settings, made, _ = world
+    settings = replace(settings, options=replace(settings.options, drop=0.5))
+    batch, keys, null = batch_of(), keys_of(CLIPS), made["model_state"]["null"]
+    drawn = jax.tree.map(np.asarray, draws(settings, keys))
+    assert 0 < drawn.drop.sum() < CLIPS
+    abar = np.cumprod(1 - np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2)[drawn.t].reshape(-1, 1, 1, 1)
+    mean, logvar = np.split(batch["audio_moments"].astype(np.float64), 2, axis=-1)
+    z_0 = 0.9 * (mean + np.exp(logvar / 2) * drawn.sample)
+    z_n = np.sqrt(abar) * z_0 + np.sqrt(1 - abar) * drawn.eps
+    labels = batch["text_embedding"] / np.linalg.norm(batch["text_embedding"], axis=1, keepdims=True)
+    labels = np.where(drawn.drop[:, None], null["embedding"], labels)
+    given = (batch["retrieved_valid"] & ~drawn.drop[:, None])[..., None]  # of each pair
+    heard = np.where(given[..., None], batch["retrieved_audio"], 0).reshape(CLIPS, -1, HEARD[1])
+    read = np.where(given[..., None], batch["retrieved_text"], null["text"]).reshape(CLIPS, -1, READ[1])
+    mask = np.where(given, batch["retrieved_text_mask"], null["text_mask"] > 0.5).reshape(CLIPS, -1)
+    contexts = ((heard, np.ones(heard.shape[:2], bool)), (read, mask))
+    noise = jax.jit(partial(settings.unet.apply, train=False))(
+        {"params": made["params"]["unet"]}, z_n.astype(np.float32), drawn.t, labels, contexts
+    )
+    want = np.square(drawn.eps - np.asarray(noise)).mean(axis=(1, 2, 3))
+    got = jax.jit(partial(training_loss, settings))(made["params"], made["model_state"], batch, keys)
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
 def test_every_condition_matters_and_only_to_its_own_row(world):
     _, _, errors = world
     batch, keys = batch_of(), keys_of(CLIPS)
