@@ -16,8 +16,9 @@ Tree = TypeVar("Tree")
 
 
 def pmean(tree: Tree, axis_name: str | None = None) -> Tree:
-    """Mean over devices of every leaf; exact for the global batch because shards are equally large."""
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+    """Mean over devices of every leaf, in its own dtype; exact for the global batch because shards are equally large, and for counts, which
+    are equal everywhere."""
+    return tree if axis_name is None else jax.tree.map(lambda x: jax.lax.pmean(x, axis_name).astype(x.dtype), tree)
 
 
 def gather_batch(tree: Tree, axis_name: str | None = None) -> Tree:

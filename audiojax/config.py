@@ -158,7 +158,7 @@ def _parse(path: str, text: str, old: Any) -> Any:
 
 
 def _convert(path: str, text: str, value: Any, old: Any) -> Any:
-    if old is None or value is None and text.lower() == "none":
+    if old is None:
         return value
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

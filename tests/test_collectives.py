@@ -28,6 +28,13 @@ def test_mean_over_devices():
     np.testing.assert_allclose(mean, np.broadcast_to(X.mean(0), (8, 2)))
 
 
+def test_a_mean_keeps_the_dtype_of_counts():
+    """A step that gives back another dtype than it takes cannot be called twice."""
+    counts = over_devices(lambda x: collectives.pmean(x, "data"), np.full((8, 1), 2**24 + 1, np.int32))
+    assert counts.dtype == np.int32
+    assert abs(int(counts[0, 0]) - 2**24) <= 1
+
+
 def test_gather_keeps_global_row_order():
     shards = X.reshape(4, 2, 2)
     gathered = jax.pmap(lambda x: collectives.gather_batch(x, "data"), axis_name="data", devices=jax.devices()[:4])(shards)

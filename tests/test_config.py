@@ -77,6 +77,8 @@ def test_override_keeps_the_type(path, override, key, value):
         ("optim=1", "is a section"),
         ("seed=1.5", "takes int"),
         ("seed=abc", "takes int"),
+        ("seed=none", "takes int"),
+        ("scales=none", "takes float"),
         ("flag=1", "takes bool"),
         ("optim.steps=True", "takes int"),
         ("scales=a,b", "takes float"),

@@ -114,9 +114,9 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def check_disk(self, state: TrainState) -> None:
-        """Raises AudiojaxError unless the disk has room for one more state."""
+        """Raises AudiojaxError, in all processes alike, unless the disk has room for one more state."""
         need = int(1.1 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))) + 2**20
-        free = shutil.disk_usage(self.directory).free
+        free = from_first(shutil.disk_usage(self.directory).free)  # it changes while they look
         if free < need:
             raise AudiojaxError(
                 f"{self.directory}: a checkpoint needs {need / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free; free some disk"

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from audiojax.collectives import pmean
 from audiojax.errors import UsageError
@@ -116,12 +116,13 @@ def shardings_of(layout: Layout, tree: Any, params: Any, rules: Rules) -> Any:
     return state_shardings(tree, params, rules, layout.mesh)
 
 
-def place(tree: Any, shardings: Any) -> Any:
-    """A copy of `tree` laid out by `shardings`; the caller's arrays stay his even if the copy is donated."""
-    if all(sharding.is_fully_addressable for sharding in jax.tree.leaves(shardings)):
-        return jax.device_put(tree, shardings, may_alias=False)
-    whole = jax.tree.map(lambda x: jax.device_get(x) if _is_local_numbers(x) else x, tree)  # equal on every process
-    return jax.jit(lambda x: jax.tree.map(jnp.copy, x), out_shardings=shardings)(whole)
+def place(leaf: Any, sharding: Sharding) -> Any:
+    """`leaf` laid out by `sharding`. It shares the caller's memory where it can, so it may not be donated."""
+    if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
+        return leaf
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    return jax.jit(jnp.copy, out_shardings=sharding)(jax.device_get(leaf) if _is_local_numbers(leaf) else leaf)  # equal on every process
 
 
 def _is_local_numbers(x: Any) -> bool:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -53,6 +54,7 @@ from audiojax.typing import Array, Key, Params
 
 Data = Callable[[int], Iterator[Mapping[str, np.ndarray]]]
 OnEval = Callable[[int, Mapping[str, np.ndarray], Writer], None]
+ASKED = 10  # steps after which several processes ask each other, at the latest, whether one was told to stop; clusters wait half a minute
 
 
 @dataclass(frozen=True)
@@ -226,8 +228,9 @@ def _fill(run: _Run, state: TrainState | None, variables: Any) -> tuple[_Run, Tr
     params, model_state = variables()
     trainable, frozen = _halves(params, run.phase)
     if state is None:
-        state = jax.jit(run.create, out_shardings=run.shardings)(trainable, model_state)
-        state = place(state, run.shardings)  # the step donates it: no buffer may be the caller's
+        # the step donates the state, so every leaf is a buffer of its own, which neither the caller nor another leaf has
+        own = jax.jit(lambda *given: jax.tree.map(jnp.copy, run.create(*given)), out_shardings=run.shardings)
+        state = own(trainable, model_state)
     return dataclasses.replace(run, frozen=frozen), state
 
 
@@ -294,7 +297,7 @@ def _train(
             bar.advance(step)
 
             last = step == phase.steps
-            stop = 0 if last else signals.agreed(step % phase.log_every == 0)
+            stop = 0 if last else signals.agreed(step % min(phase.log_every, ASKED) == 0)
             scores = None
             if eval_data is not None and (last or (phase.eval_every and step % phase.eval_every == 0)):
                 _read(phase, *late, writer, bar, meter)

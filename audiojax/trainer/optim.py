@@ -80,6 +80,9 @@ def make_group(name: str, settings: Mapping[str, Any]) -> Group:
         raise UsageError(f"optimiser group '{name}': name='{group.name}' takes adam, adamw or sgd")
     if group.schedule not in ("constant", "step", "cosine", "linear"):
         raise UsageError(f"optimiser group '{name}': schedule='{group.schedule}' takes constant, step, cosine or linear")
+    for key in ("lr", "warmup"):
+        if not getattr(group, key) >= 0:
+            raise UsageError(f"optimiser group '{name}': {key}={getattr(group, key)} is below 0")
     if group.schedule == "step" and not group.step_every:
         raise UsageError(f"optimiser group '{name}': schedule='step' needs step_every")
     if group.weight_decay and group.name != "adamw":

@@ -64,7 +64,9 @@ def make_phase(name: str, *sections: Mapping[str, Any]) -> Phase:
     if missing:
         raise UsageError(f"phase '{name}': '{missing[0]}' is missing")
     phase = Phase(name=name, **{**merged, "mesh": tuple(merged.get("mesh", (-1, 1, 1)))})
-    for key, least in (("steps", 0), ("batch_size", 1), ("accumulate", 1), ("keep", 1), ("log_every", 1), ("max_bad_steps", 1)):
+    least_of = dict.fromkeys(("steps", "eval_every", "save_every", "seed"), 0)
+    least_of |= dict.fromkeys(("batch_size", "accumulate", "keep", "log_every", "max_bad_steps"), 1)
+    for key, least in least_of.items():
         if getattr(phase, key) < least:
             raise UsageError(f"phase '{name}': {key}={getattr(phase, key)} is below {least}")
     if not 0 <= phase.ema_decay < 1:

@@ -196,7 +196,7 @@ def test_a_sweep_compares_what_is_retrieved(run, overrides, tmp_path):
     settings = {setting for setting, _ in rows}
     assert settings == {"retrieval.mode=clap", "retrieval.mode=none"}
     alone = json.loads(next((tmp_path / "sweep" / "retrieval.mode=none").glob("seed*/evaluation/*/scores.json")).read_text())
-    assert rows["retrieval.mode=none", "Frechet distance"]["estimate"] == pytest.approx(alone["scores"]["Frechet distance"], rel=1e-4)
+    assert rows["retrieval.mode=none", "Frechet distance"]["value estimate"] == pytest.approx(alone["scores"]["Frechet distance"], rel=1e-4)
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/*/**/*.json")}
     assert ask().rows == found.rows
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps

@@ -80,6 +80,7 @@ def test_specific_group_wins_over_the_catch_all_in_any_order():
         ({"steps": 5, "batch_size": 4, "groups": {}, "eval_evry": 3}, "unknown key 'eval_evry'"),
         ({"steps": -1, "batch_size": 4, "groups": {}}, "steps=-1 is below 0"),
         ({"steps": 1, "batch_size": 4, "groups": {}, "ema_decay": 1.0}, "outside"),
+        ({"steps": 1, "batch_size": 4, "groups": {}, "save_every": -1}, "save_every=-1 is below 0"),
     ],
 )
 def test_phase_settings_are_checked(settings, message):

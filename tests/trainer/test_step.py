@@ -14,7 +14,7 @@ import pytest
 
 from audiojax.errors import UsageError
 from audiojax.partition import merge_params, split_params
-from audiojax.trainer.layout import check_batch_size, make_layout, place, put_batch, shardings_of, wrap_step
+from audiojax.trainer.layout import check_batch_size, make_layout, put_batch, shardings_of, wrap_step
 from audiojax.trainer.optim import Optimizer, make_optimizer
 from audiojax.trainer.state import create_state
 from audiojax.trainer.step import make_train_step
@@ -40,7 +40,7 @@ def run(layout, groups=SGD, steps=3, trainable=".*", size=16, task=toy.TASK, **o
     state, frozen, optimizer = fresh(groups, trainable, ema=bool(options.get("ema_decay")))
     whole = merge_params(state.params, frozen)
     shardings = shardings_of(layout, (state, frozen), whole, task.partition_rules)
-    state, frozen = place((state, frozen), shardings)
+    state, frozen = jax.device_put((state, frozen), shardings, may_alias=False)
     step = wrap_step(layout, make_train_step(task, optimizer, **options), *shardings)
     history = []
     for i in range(steps):

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from audiojax.errors import AudiojaxError
 from audiojax.metrics.bootstrap import Interval
 
+BLOCK = 2**23  # numbers of a kernel that are in memory at once: rows are taken in blocks, for a whole one would grow with their square
+
 
 def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], *, paired: bool = False) -> float:
     """KID over all rows.
@@ -23,7 +25,8 @@ def kernel_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], *,
     Raises:
       AudiojaxError: a set of fewer than two rows, rows of different widths or that are not finite, or pairs that do not go up.
     """
-    return _distance(*_kernels(a, b, paired), paired)
+    a, b = _checked(a, b, paired)
+    return float(_distances(a, b, np.ones((1, len(a))), np.ones((1, len(b))), paired)[0])
 
 
 def kernel_interval(
@@ -45,24 +48,19 @@ def kernel_interval(
     Raises:
       AudiojaxError: as `kernel_distance`.
     """
-    within_a, within_b, across = _kernels(a, b, paired)
+    a, b = _checked(a, b, paired)
     rng = np.random.default_rng(seed)
-    times_a, times_b = (
-        rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64) for n in across.shape
-    )  # [draws, n], [draws, m]
-    if paired:
-        times_b = times_a
-        cross = _drawn_mean(across, times_a)
-    else:
-        cross = np.einsum("kn,kn->k", times_a, times_b @ across.T) / across.size
-    drawn = _drawn_mean(within_a, times_a) + _drawn_mean(within_b, times_b) - 2 * cross
-    drawn = drawn[np.isfinite(drawn)]
+    times_a, times_b = (  # [1 + draws, n], [1 + draws, m]: every row once, then as often as it is drawn
+        np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=draws)]) for n in (len(a), len(b))
+    )
+    estimate, *drawn = _distances(a, b, times_a, times_a if paired else times_b, paired)
+    drawn = np.asarray(drawn)[np.isfinite(drawn)]
     tail = (1 - level) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (-np.inf, np.inf)
-    return Interval(_distance(within_a, within_b, across, paired), float(low), float(high), level)
+    return Interval(float(estimate), float(low), float(high), level)
 
 
-def _kernels(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _checked(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise AudiojaxError(f"features of the shapes {a.shape} and {b.shape}: two or more rows of one width are needed in each set")
@@ -70,25 +68,25 @@ def _kernels(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[np.ndarray, np
         raise AudiojaxError("the features are not finite")
     if paired and len(a) != len(b):
         raise AudiojaxError(f"{len(a)} and {len(b)} rows are no pairs")
-    return _kernel(a, a), _kernel(b, b), _kernel(a, b)
+    return a, b
 
 
-def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a @ b.T / a.shape[1] + 1) ** 3
+def _distances(a: np.ndarray, b: np.ndarray, times_a: np.ndarray, times_b: np.ndarray, paired: bool) -> Float[np.ndarray, " draws"]:
+    """KID of each draw; NaN where one of its means has no pair."""
+    within = _mean(a, a, times_a, times_a, others=True) + _mean(b, b, times_b, times_b, others=True)
+    return within - 2 * _mean(a, b, times_a, times_b, others=paired)
 
 
-def _distance(within_a: np.ndarray, within_b: np.ndarray, across: np.ndarray, paired: bool) -> float:
-    cross = _others(across) if paired else across.mean()
-    return float(_others(within_a) + _others(within_b) - 2 * cross)
-
-
-def _others(kernel: np.ndarray) -> float:
-    """Mean of the kernel over rows of different numbers."""
-    return (kernel.sum() - np.trace(kernel)) / (len(kernel) * (len(kernel) - 1))
-
-
-def _drawn_mean(kernel: np.ndarray, times: np.ndarray) -> Float[np.ndarray, " draws"]:
-    """Mean of the kernel over pairs of different rows, each counted as often as it is drawn; NaN where only one row is drawn."""
-    total = np.einsum("kn,kn->k", times, times @ kernel) - np.square(times) @ np.diag(kernel)
-    pairs = np.square(times.sum(axis=1)) - np.square(times).sum(axis=1)
+def _mean(a: np.ndarray, b: np.ndarray, times_a: np.ndarray, times_b: np.ndarray, *, others: bool) -> Float[np.ndarray, " draws"]:
+    """Mean of the kernel over pairs of rows, each counted as often as both are drawn; `others` leaves out those of one number."""
+    total, step = np.zeros(len(times_a)), max(BLOCK // len(b), 1)
+    for first in range(0, len(a), step):
+        rows = slice(first, first + step)
+        kernel = (a[rows] @ b.T / a.shape[1] + 1) ** 3
+        total += np.einsum("kn,kn->k", times_a[:, rows], times_b @ kernel.T)
+        if others:
+            total -= (times_a[:, rows] * times_b[:, rows]) @ np.diagonal(kernel, offset=first)
+    pairs = times_a.sum(axis=1) * times_b.sum(axis=1)
+    if others:
+        pairs -= np.einsum("kn,kn->k", times_a, times_b)
     return np.where(pairs > 0, total / np.maximum(pairs, 1), np.nan)

@@ -67,7 +67,7 @@ def training_loss(
     z_0 = model_state["latent"]["scale"] * moments_of(batch).sample(drawn.sample)
     condition = condition_of(settings, model_state, batch)
     condition = dropped(condition, null_condition(settings, model_state, condition), drawn.drop)
-    return noise_error(settings, params, z_0, condition, drawn.t, drawn.eps, train=True)
+    return noise_error(settings, params, z_0, condition, drawn.t, drawn.eps, weighting=settings.options.weighting, train=True)
 
 
 def noise_error(
@@ -78,12 +78,13 @@ def noise_error(
     t: Int[Array, "b"],
     eps: Float[Array, "b t f c"],
     *,
+    weighting: str,
     train: bool,
 ) -> Float[Array, "b"]:
-    """The mean squared error of the predicted noise."""
+    """The mean squared error of the predicted noise, weighted as `denoising_loss` says."""
     z_n = settings.schedule.q_sample(z_0, t, eps)
     output = settings.unet.apply({"params": params["unet"]}, z_n, t, condition.labels, condition.contexts, train=train)
-    return denoising_loss(settings.schedule, output, z_0, eps, t, weighting=settings.options.weighting)
+    return denoising_loss(settings.schedule, output, z_0, eps, t, weighting=weighting)
 
 
 def errors_at(settings: DiffusionSettings, params: Params, model_state: Any, batch: Batch, keys: Shaped[Array, "b"]) -> Float[Array, "b n"]:
@@ -94,6 +95,7 @@ def errors_at(settings: DiffusionSettings, params: Params, model_state: Any, bat
     def at(t: Array) -> Array:
         level_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, t)
         eps = jax.vmap(lambda key: jax.random.normal(key, settings.latent_shape))(level_keys)
-        return noise_error(settings, params, z_0, condition, jnp.full(len(keys), t, jnp.int32), eps, train=False)
+        levels = jnp.full(len(keys), t, jnp.int32)
+        return noise_error(settings, params, z_0, condition, levels, eps, weighting="uniform", train=False)
 
     return jax.lax.map(at, jnp.asarray(settings.options.evaluated, jnp.int32)).T

@@ -11,6 +11,7 @@ from audiojax.schedule import timestep_grid
 SAMPLERS = ("ddim", "dpm++", "ddpm")
 NOISE_LEVELS = 1000
 MOST_STEPS = NOISE_LEVELS // 2  # with more, whole strides of 1 would begin far below the last noise level
+FEW_STEPS = 20  # with fewer, long strides end a little further from it, which is what few steps cost
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class Sampling:
             raise UsageError(f"sampler is {self.sampler!a:.80}; there are {', '.join(SAMPLERS)}")
         if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
             raise UsageError(f"steps is {self.steps!a:.80}; a whole number from 1 to {MOST_STEPS} is needed")
+        if self.steps > FEW_STEPS and not reaches_noise(self.steps):
+            near = sorted(filter(reaches_noise, range(FEW_STEPS, MOST_STEPS + 1)), key=lambda steps: abs(steps - self.steps))[0]
+            begin = 1 + (self.steps - 1) * (NOISE_LEVELS // self.steps)
+            raise UsageError(
+                f"steps is {self.steps}: the path would begin at noise level {begin} of {NOISE_LEVELS}, far from pure noise; take {near}"
+            )
         for name in ("eta", "strength"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -48,3 +55,8 @@ class Sampling:
         whole = timestep_grid(NOISE_LEVELS, self.steps, "leading", offset=1, last=0)
         walked = max(round(self.strength * self.steps), 1) if self.strength else 0
         return whole[len(whole) - 1 - walked :]
+
+
+def reaches_noise(steps: int) -> bool:
+    """Whether a path of whole strides begins where hardly anything of a sound is left: its share is sqrt(alpha_bar) < 0.05 there."""
+    return (steps - 1) * (NOISE_LEVELS // steps) >= 0.85 * NOISE_LEVELS

@@ -6,17 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiojax.errors import AudiojaxError
+from audiojax.metrics.generation import kernel
 from audiojax.metrics.generation.kernel import kernel_distance, kernel_interval
 
 
 def by_hand(a, b, paired=False):
-    def kernel(x, y):
+    def product(x, y):
         return (x.dot(y) / len(x) + 1) ** 3
 
     n, m = len(a), len(b)
-    own_a = np.mean([kernel(a[i], a[j]) for i in range(n) for j in range(n) if i != j])
-    own_b = np.mean([kernel(b[i], b[j]) for i in range(m) for j in range(m) if i != j])
-    return own_a + own_b - 2 * np.mean([kernel(a[i], b[j]) for i in range(n) for j in range(m) if i != j or not paired])
+    own_a = np.mean([product(a[i], a[j]) for i in range(n) for j in range(n) if i != j])
+    own_b = np.mean([product(b[i], b[j]) for i in range(m) for j in range(m) if i != j])
+    return own_a + own_b - 2 * np.mean([product(a[i], b[j]) for i in range(n) for j in range(m) if i != j or not paired])
 
 
 @settings(max_examples=20)
@@ -31,6 +32,17 @@ def test_the_sums_written_out(rows, others, width, seed):
     few = min(rows, others)
     assert kernel_distance(a[:few], b[:few], paired=True) == pytest.approx(by_hand(a[:few], b[:few], paired=True), abs=1e-9)
     assert kernel_distance(a, a, paired=True) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_blocks_of_rows_do_not_matter(monkeypatch, paired):
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(40, 5)), 0.3 + rng.normal(size=(40, 5))
+    whole = kernel_distance(a, b, paired=paired), kernel_interval(a, b, paired=paired, draws=50)
+    monkeypatch.setattr(kernel, "BLOCK", 7 * 40)
+    assert kernel_distance(a, b, paired=paired) == pytest.approx(whole[0], abs=1e-12)
+    again = kernel_interval(a, b, paired=paired, draws=50)
+    assert (again.estimate, again.low, again.high) == pytest.approx((whole[1].estimate, whole[1].low, whole[1].high), abs=1e-12)
 
 
 def paired_rows(rng):

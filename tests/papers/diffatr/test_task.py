@@ -20,7 +20,7 @@ from audiojax.papers.diffatr.loss import generation_loss
 from audiojax.papers.diffatr.task import task_of
 from audiojax.partition import split_params
 from audiojax.schedule import make_schedule
-from audiojax.trainer.layout import each_its_rows, make_layout, place, put_batch, shardings_of
+from audiojax.trainer.layout import each_its_rows, make_layout, put_batch, shardings_of
 from audiojax.trainer.optim import make_optimizer
 
 VOCAB, SAMPLES = 60, 12_000
@@ -143,7 +143,7 @@ def test_pmap_mesh_and_one_device_have_equal_gradients(variables, batch):
 
     one = jax.jit(step)(variables["params"], batch)
     layout = make_layout("mesh", (2, 2, 2))
-    params = place(variables["params"], shardings_of(layout, variables["params"], variables["params"], the_task.partition_rules))
+    params = jax.device_put(variables["params"], shardings_of(layout, variables["params"], variables["params"], the_task.partition_rules))
     apart = jax.jit(each_its_rows(layout, lambda params, batch, key, axis_name: step(params, batch, axis_name)), static_argnums=3)
     meshed = apart(params, put_batch(layout, batch), jax.random.key(0), None)
     split = jax.tree.map(lambda x: x.reshape(8, 1, *x.shape[1:]), batch)

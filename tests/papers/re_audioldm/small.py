@@ -12,7 +12,7 @@ from audiojax.models.patch_discriminator import PatchDiscriminator, PatchDiscrim
 from audiojax.models.vae import AutoencoderKl, VaeConfig
 from audiojax.models.waveform_discriminators import ScaleLayer, WaveformDiscriminatorConfig, WaveformDiscriminators
 from audiojax.papers.re_audioldm import autoencoder, vocoder
-from audiojax.trainer.layout import make_layout, place, put_batch, shardings_of, wrap_step
+from audiojax.trainer.layout import make_layout, put_batch, shardings_of, wrap_step
 from audiojax.trainer.optim import make_optimizer
 from audiojax.trainer.state import create_state
 from audiojax.trainer.step import make_train_step
@@ -61,7 +61,7 @@ def trained(task, start, batches, *, groups=None, layout=None):
     optimizer = make_optimizer(groups or GROUPS, start["params"], 10)
     state = create_state(start["params"], start["model_state"], optimizer, jax.random.key(3))
     shardings = shardings_of(layout, (state, {}), start["params"], task.partition_rules)
-    state, frozen = place((state, {}), shardings)
+    state, frozen = jax.device_put((state, {}), shardings, may_alias=False)
     step, history = wrap_step(layout, make_train_step(task, optimizer), *shardings), []
     for batch in batches:
         state, metrics = step(state, frozen, put_batch(layout, batch))

@@ -132,8 +132,10 @@ def test_accumulated_steps_are_counted_as_one():
 def test_layouts_agree(parallel, sizes):
     """The weight and the norms of the discriminator are those of the global batch."""
     task, batches = autoencoder.task_of(autoencoder_settings()), [clips(8)]
+    kinds = jax.tree.map(lambda x: x.dtype, start()["model_state"])
     expected, history = trained(task, start(), batches, groups=SGD)
     got, other = trained(task, start(), batches, groups=SGD, layout=make_layout(parallel, sizes))
+    assert kinds == jax.tree.map(lambda x: x.dtype, got.model_state)
     moved = [jax.tree.map(lambda a, b: a - b, state.params, start()["params"]) for state in (got, expected)]
     assert_trees_close(*moved, 1e-3)
     assert {name: float(value) for name, value in other[0].items()} == pytest.approx(

@@ -18,7 +18,7 @@ from audiojax.papers import PAPERS
 from audiojax.papers.re_audioldm.autoencoder import latent_scale
 from audiojax.papers.re_audioldm.conditioning import clap_windows, condition_of, dropped, encode_audio, null_condition
 from audiojax.papers.re_audioldm.diffusion_settings import make_diffusion_settings
-from audiojax.papers.re_audioldm.loss import draws, moments_of, training_loss
+from audiojax.papers.re_audioldm.loss import draws, errors_at, moments_of, training_loss
 from audiojax.papers.re_audioldm.warm_start import fit_clap, fit_unet
 from audiojax.partition import flat_paths, merge_params, split_params, unmatched_rules
 from audiojax.towers.clap_features import ClapFrontEnd, windows
@@ -128,6 +128,16 @@ def test_the_loss_is_the_papers_by_hand(world):
     want = np.square(drawn.eps - np.asarray(noise)).mean(axis=(1, 2, 3))
     got = jax.jit(partial(training_loss, settings))(made["params"], made["model_state"], batch, keys)
     np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+def test_validation_does_not_depend_on_the_weights_of_training(world):
+    settings, made, _ = world
+    weighted = replace(settings, options=replace(settings.options, weighting="min_snr"))
+    inputs = made["params"], made["model_state"], batch_of(), keys_of(CLIPS)
+    uniform, other = (jax.jit(partial(errors_at, one))(*inputs) for one in (settings, weighted))
+    np.testing.assert_array_equal(other, uniform)
+    ours, theirs = (jax.jit(partial(training_loss, one))(*inputs) for one in (settings, weighted))
+    assert np.any(ours != theirs)
 
 
 def test_every_condition_matters_and_only_to_its_own_row(world):

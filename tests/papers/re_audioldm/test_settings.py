@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiojax.errors import UsageError
-from audiojax.papers.re_audioldm.settings import MOST_STEPS, SAMPLERS, Sampling
+from audiojax.papers.re_audioldm.settings import FEW_STEPS, MOST_STEPS, SAMPLERS, Sampling, reaches_noise
 from audiojax.schedule import make_schedule
 
 
@@ -22,7 +22,9 @@ def test_timesteps_are_leading_with_offset_1_and_end_at_the_first_level():
     np.testing.assert_array_equal(Sampling(steps=200).grid(), [*range(996, 0, -5), 0])
 
 
-@given(st.sampled_from(SAMPLERS), st.integers(1, MOST_STEPS), st.floats(0, 1))
+@given(
+    st.sampled_from(SAMPLERS), st.integers(1, MOST_STEPS).filter(lambda steps: steps <= FEW_STEPS or reaches_noise(steps)), st.floats(0, 1)
+)
 def test_a_strength_walks_its_share_of_the_end_of_the_path(sampler, steps, strength):
     whole, part = Sampling(sampler, steps).grid(), Sampling(sampler, steps, strength=strength).grid()
     assert len(whole) == steps + 1
@@ -38,6 +40,8 @@ def test_a_strength_walks_its_share_of_the_end_of_the_path(sampler, steps, stren
         ({"steps": 0}, "steps is 0; a whole number from 1 to 500"),
         ({"steps": 501}, "steps is 501"),
         ({"steps": 2.5}, "steps is 2.5"),
+        ({"steps": 400}, "steps is 400: the path would begin at noise level 799 of 1000, far from pure noise; take 426"),
+        ({"steps": 251}, "noise level 751 of 1000, far from pure noise; take 250"),
         ({"eta": -0.1}, "eta is -0.1; a number from 0 to 1"),
         ({"strength": float("nan")}, "strength is nan"),
     ],
