@@ -9,6 +9,7 @@ This module imports no array library. Sizes are presets of our modules, by name;
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from audiojax.bench.harness import MIN_QUIET, Row, Side, compare
@@ -17,6 +18,7 @@ from audiojax.errors import AudiojaxError
 FORMS = ("eager", "channels_last", "compile", "bfloat16")  # of torch; float32 but for the last, which is eager
 NO_IMAGES = ("eager", "compile", "bfloat16")
 LOOP = ("eager", "bfloat16")  # a loop around networks, which torch.compile would unroll or compile anew for every length of a cache
+PARTS = ("eager", "compile", "bfloat16")  # a loop around networks of one size, each compiled by itself
 REFERENCES = ("torch", "transformers", "diffusers")
 
 
@@ -55,10 +57,11 @@ class Case:
     small: Size
     forms: tuple[str, ...]
 
-    def spec(self, small: bool) -> dict[str, Any]:
-        """What the workers are told of it."""
+    def spec(self, small: bool, shape: Mapping[int, int] = MappingProxyType({})) -> dict[str, Any]:
+        """What the workers are told of it, with other sizes of some axes of the input."""
         size = self.small if small else self.published
-        return {"network": self.network, "preset": size.preset, "shape": list(size.shape), "changes": dict(size.changes)}
+        sizes = [shape.get(axis, usual) for axis, usual in enumerate(size.shape)]
+        return {"network": self.network, "preset": size.preset, "shape": sizes, "changes": dict(size.changes)}
 
 
 LATENTS = "latents [b, t, f, c]"
@@ -81,13 +84,22 @@ CASES = {
         "generate",
         Size("audioldm-s", (1, 256, 20)),
         Size("tiny", (1, 16, 2)),
-        LOOP,
+        PARTS,
     ),
     "unet": Case(
         "U-Net of AudioLDM-S",
         LATENTS,
         "latents",
         "unet",
+        Size("audioldm-s", (2, 256, 16, 8)),
+        Size("tiny", (2, 16, 8, 8), {"contexts": (None,)}),
+        FORMS,
+    ),
+    "train_step": Case(
+        "a step of AdamW on the U-Net of AudioLDM-S",
+        LATENTS,
+        "latents",
+        "train_step",
         Size("audioldm-s", (2, 256, 16, 8)),
         Size("tiny", (2, 16, 8, 8), {"contexts": (None,)}),
         FORMS,
@@ -158,6 +170,7 @@ def run(
     name: str,
     *,
     small: bool = False,
+    shape: Mapping[int, int] = MappingProxyType({}),
     torch_forms: Sequence[str] = ("eager",),
     samples: int = MIN_QUIET,
     attempts: int | None = None,
@@ -168,6 +181,7 @@ def run(
 
     Args:
       small: at a size for tests.
+      shape: axis of the input -> its size, where it is not the case's own.
       torch_forms: some of FORMS, each a row; () leaves torch out. Forms that the case does not have make none.
       samples, attempts, allow_noise, report: see `compare`.
 
@@ -176,7 +190,7 @@ def run(
       AudiojaxError: a worker stopped, or a result has not the shape of ours or is not finite.
     """
     case = CASES[name]
-    spec = case.spec(small)
+    spec = case.spec(small, shape)
     sides = [Side("audiojax", "audiojax.bench.towers_jax", spec)]
     for form in torch_forms:
         if form in case.forms:

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from audiojax.audio import spectral
@@ -102,6 +103,34 @@ def ids(rng: np.random.Generator, shape: tuple[int, ...], vocab_size: int) -> tu
 def make_unet(rng, config, shape):
     inputs = (normal(rng, *shape), jnp.full(shape[0], 500, jnp.int32), normal(rng, shape[0], config.class_width))
     return apply(rng, unet.UNet(config), inputs, lambda out: out)
+
+
+def make_train_step(rng, config, shape):
+    module = unet.UNet(config)
+    batch = (normal(rng, *shape), jnp.full(shape[0], 500, jnp.int32), normal(rng, shape[0], config.class_width), normal(rng, *shape))
+    params = fill(rng, jax.eval_shape(lambda: module.init(jax.random.key(0), *batch[:3], train=True)))
+    optimizer = optax.adamw(1e-4)
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state, latents, timesteps, labels, noise):
+        params, moments = state
+
+        def loss(params):
+            error = jnp.square(module.apply(params, latents, timesteps, labels, train=True) - noise).mean(axis=(1, 2, 3))
+            return error.mean(), error
+
+        gradients, error = jax.grad(loss, has_aux=True)(params)
+        updates, moments = optimizer.update(gradients, moments, params)
+        return (optax.apply_updates(params, updates), moments), error
+
+    begin, states = jax.jit(lambda params: (params, optimizer.init(params)), donate_argnums=0), []
+
+    def function(params, *batch):
+        state, error = step(states.pop() if states else begin(params), *batch)  # the state is given away, as in training
+        states.append(state)
+        return error
+
+    return Built(function, (params, *batch), shape[0], ((1, step, (jax.eval_shape(begin, params), *batch)),))
 
 
 def make_vae_decode(rng, config, shape):
@@ -206,6 +235,7 @@ def make_caption_decoder(rng, config, shape):
 NETWORKS: Mapping[str, tuple[Callable[..., Built], Mapping[str, Any]]] = {
     "generate": (make_generate, CLIPS),
     "unet": (make_unet, unet.PRESETS),
+    "train_step": (make_train_step, unet.PRESETS),
     "vae_decode": (make_vae_decode, vae.PRESETS),
     "hifigan": (make_hifigan, hifigan.PRESETS),
     "clap_audio": (make_clap_audio, clap.PRESETS),

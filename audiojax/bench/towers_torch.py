@@ -149,6 +149,21 @@ def make_unet(c: Config, shape: Shape) -> Built:
     return Built(model, inputs, output, b)
 
 
+def make_train_step(c: Config, shape: Shape) -> Built:
+    built, optimizer = make_unet(c, shape), []
+
+    def output(model, latents, timesteps, labels, noise):
+        if not optimizer:  # the parameters have their device and dtype by now
+            optimizer.append(torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=1e-4))
+        optimizer[0].zero_grad()
+        error = (built.output(model, latents, timesteps, labels) - noise).square().mean(dim=(1, 2, 3))
+        error.mean().backward()
+        optimizer[0].step()
+        return error.detach()
+
+    return Built(built.module, (*built.inputs, torch.randn(shape)), output, shape[0])
+
+
 def make_vae_decode(c: Config, shape: Shape) -> Built:
     levels, (b, t, f, channels) = len(c["channels"]), shape
     model = diffusers.AutoencoderKL(
@@ -327,6 +342,7 @@ def make_caption_decoder(c: Config, shape: Shape) -> Built:
 NETWORKS: dict[str, Callable[[Config, Shape], Built]] = {
     "generate": make_generate,
     "unet": make_unet,
+    "train_step": make_train_step,
     "vae_decode": make_vae_decode,
     "hifigan": make_hifigan,
     "clap_audio": make_clap_audio,
@@ -341,22 +357,33 @@ NETWORKS: dict[str, Callable[[Config, Shape], Built]] = {
 }
 
 
-@torch.inference_mode()
 def prepare(spec: dict[str, Any]):
     """Builds the network of a spec (see `towers.run`) in its form, and makes the first call."""
+    trains = spec["network"] == "train_step"
+    with torch.inference_mode(not trains):
+        call, facts = _prepare(spec, trains)
+    return torch.inference_mode(not trains)(call), facts
+
+
+def _prepare(spec: dict[str, Any], trains: bool):
     torch.set_float32_matmul_precision("highest")  # as on our side
     torch.backends.cudnn.allow_tf32 = False  # convolutions have a switch of their own
     torch.manual_seed(0)
     form, device = spec["form"], device_for(spec["ours"]["platform"])
     built = NETWORKS[spec["network"]](spec["ours"]["config"], tuple(spec["shape"]))
     dtype = torch.bfloat16 if form == "bfloat16" else torch.float32
-    module = built.module.eval().to(device, dtype)
+    module = built.module.train(trains).to(device, dtype)
     inputs = [x.to(device, dtype if x.is_floating_point() else x.dtype) for x in built.inputs]
     if form == "channels_last":
         module = module.to(memory_format=torch.channels_last)
         inputs = [x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs]
     function = partial(built.output, module)
-    call = finished(torch.inference_mode()(partial(torch.compile(function) if form == "compile" else function, *inputs)), device)
+    if form == "compile" and (trains or isinstance(module, nn.ModuleDict)):
+        for part in (module,) if trains else (module["unet"], module["vae"].decoder, module["vocoder"]):
+            part.compile()
+    elif form == "compile":
+        function = torch.compile(function)
+    call = finished(partial(function, *inputs), device)
     start = time.perf_counter()
     result = call()
     first_seconds = time.perf_counter() - start

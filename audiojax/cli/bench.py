@@ -18,6 +18,8 @@ EXAMPLES = """
 audiojax bench                                        # all cases at published size, beside torch where it is installed
 audiojax bench unet bert --torch-forms channels_last bfloat16
 audiojax bench pair_denoiser --queries 500 --no-torch
+audiojax bench generate --steps 200 --torch-forms compile
+audiojax bench train_step --batch 16 --torch-forms compile bfloat16   # on a GPU
 audiojax bench coattention --no-torch                 # pairs a second, and the GFLOP/s beside a plain matrix product
 audiojax bench bridge --embeddings 100000
 audiojax bench captioning --tokens 64                 # DAC in 4, 8 and 34 steps beside the same size word by word
@@ -30,9 +32,11 @@ audiojax bench --small --allow-noise                  # whether everything runs 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"which to run: {', '.join((*CASES, *GROUPS))} (default: all)")
     parser.add_argument("--small", action="store_true", help="run every case at tiny size: a test of the bench, not of speed")
-    sizes = {"queries": "queries a call (5000)", "steps": "diffusion steps (50)", "width": "joint width (1024)"}
-    for name, text in (sizes | {"torch-queries": "queries a call of torch (200)"}).items():
+    sizes = {"queries": "queries a call (5000)", "width": "joint width (1024)", "torch-queries": "queries a call of torch (200)"}
+    for name, text in sizes.items():
         parser.add_argument(f"--{name}", type=whole_number(1), metavar="N", help=f"of pair_denoiser: {text}")
+    parser.add_argument("--steps", type=whole_number(1), metavar="N", help="diffusion steps of pair_denoiser (50) and generate (20)")
+    parser.add_argument("--batch", type=whole_number(1), metavar="N", help="of train_step: latents a step (2)")
     parser.add_argument("--embeddings", type=whole_number(1), metavar="N", help="of bridge: embeddings a call, in whole batches (8192)")
     parser.add_argument("--tokens", type=whole_number(1), metavar="N", help="of captioning: tokens of a caption (32)")
     parser.add_argument(
@@ -114,7 +118,9 @@ def measure(name: str, forms: Sequence[str], args: Namespace) -> list[Row]:
         asked = {"embeddings": args.embeddings} if args.embeddings else {}
         known, work = bridge.FORMS, partial(bridge.run, **(bridge.SMALL if args.small else {}) | asked)
     else:
-        known, work = towers.CASES[name].forms, partial(towers.run, name, small=args.small)
+        asked = {"generate": (2, args.steps), "train_step": (0, args.batch)}.get(name, (0, None))
+        shape = {} if asked[1] is None else dict([asked])
+        known, work = towers.CASES[name].forms, partial(towers.run, name, small=args.small, shape=shape)
     if absent := [form for form in forms if form not in known]:
         report(f"has no torch {', '.join(absent)}")
     present = [form for form in forms if form in known]

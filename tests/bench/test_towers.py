@@ -13,6 +13,7 @@ from audiojax.errors import AudiojaxError, UsageError
 SHAPES = {
     "generate": (1, 10_272),
     "unet": (2, 16, 8, 8),
+    "train_step": (2,),
     "vae_decode": (1, 32, 16),
     "hifigan": (1, 1952),
     "clap_audio": (2, 128),
@@ -151,13 +152,28 @@ def test_numbers_that_are_not_finite_are_refused():
         towers.check(Side("torch eager", "", {}), good | {"finite": False}, good)
 
 
+def test_axes_of_the_input_may_have_other_sizes(told):
+    towers.run("generate", shape={2: 200}, torch_forms=("eager", "compile"))
+    assert [spec["shape"] for _, spec in told] == [[1, 256, 200]] * 3
+
+
+def test_a_step_of_training_changes_what_the_next_one_finds():
+    """Calls are steps of one run; its operations are about three times those of the forward pass."""
+    call, facts = towers_jax.prepare(towers.CASES["train_step"].spec(small=True))
+    errors = [np.asarray(call()) for _ in range(3)]
+    assert errors[0].mean() > errors[1].mean() > errors[2].mean()
+    _, forward = towers_jax.prepare(towers.CASES["unet"].spec(small=True))
+    assert 2.5 < facts["flops"] / forward["flops"] < 4
+
+
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setattr(harness, "find_spec", lambda name: None if name == "diffusers" else True)
     with pytest.raises(UsageError, match=r"compares with diffusers: .*audiojax\[parity\]"):
         towers.run("bert", small=True)
 
 
-FORMS = [(name, "eager") for name in SHAPES] + [("cnn14", "channels_last"), ("unet", "channels_last"), ("bert", "bfloat16")]
+FORMS = [(name, "eager") for name in SHAPES]
+FORMS += [("cnn14", "channels_last"), ("unet", "channels_last"), ("bert", "bfloat16"), ("train_step", "bfloat16")]
 
 
 @pytest.mark.parity
