@@ -37,9 +37,9 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
     if explicit is not None:
         host, count, index = explicit
         if count > 1:
-            jax.distributed.initialize(host, count, index)
+            jax.distributed.initialize(host, count, index, local_device_ids=local_device_ids(os.environ, explicit=True))
     elif found_cluster(os.environ):
-        jax.distributed.initialize()
+        jax.distributed.initialize(local_device_ids=local_device_ids(os.environ, explicit=False))
     return jax.process_count()
 
 
@@ -107,3 +107,18 @@ def found_cluster(environment: Mapping[str, str]) -> bool:
     if environment.get("TPU_SKIP_MDS_QUERY"):  # compiling for a described pod, not running on one
         return False
     return len(environment.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1 or bool(environment.get("MEGASCALE_COORDINATOR_ADDRESS"))
+
+
+def local_device_ids(environment: Mapping[str, str], explicit: bool) -> list[int] | None:
+    """What `jax.distributed.initialize` is told of this process's own devices: [] for all that it sees, None for what JAX finds out.
+
+    In a SLURM step JAX gives each process the one GPU that has its number on the node. That is right where a node has a task per GPU, wrong
+    where it has one task for all of them, and where the processes were named explicitly (launch/local.sh in a shell of srun).
+    """
+    if environment.get("JAX_LOCAL_DEVICE_IDS"):  # JAX reads it itself
+        return None
+    if explicit:
+        return []
+    by_mpirun = "OMPI_COMM_WORLD_SIZE" in environment  # the tasks of its SLURM step are one daemon per node
+    tasks, nodes = environment.get("SLURM_STEP_NUM_TASKS"), environment.get("SLURM_STEP_NUM_NODES")
+    return [] if tasks is not None and tasks == nodes and not by_mpirun else None

@@ -1,10 +1,11 @@
 """How a process finds the others; and real processes that agree with one."""
 
+import jax
 import pytest
 
 from audiojax import api
 from audiojax.errors import UsageError
-from audiojax.trainer.distributed import NAMES, explicit_settings, found_cluster, initialize, require_one_process
+from audiojax.trainer.distributed import NAMES, explicit_settings, found_cluster, initialize, local_device_ids, require_one_process
 
 ALL = {"AUDIOJAX_COORDINATOR": "host:1", "AUDIOJAX_NUM_PROCESSES": "4", "AUDIOJAX_PROCESS_ID": "3"}
 
@@ -51,6 +52,36 @@ def test_contradictions_are_named(change, message):
 )
 def test_clusters(environment, found):
     assert found_cluster(environment) is found
+
+
+SLURM = {"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "8"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "explicit", "expected"),
+    [
+        (SLURM, False, []),  # launch/slurm.sbatch: one task per node drives all its GPUs
+        (SLURM | {"SLURM_STEP_NUM_NODES": "2"}, False, None),  # JAX gives each task a GPU
+        (SLURM | {"OMPI_COMM_WORLD_SIZE": "64"}, False, None),
+        (SLURM | {"JAX_LOCAL_DEVICE_IDS": "2,3"}, False, None),
+        ({"AUDIOJAX_DISTRIBUTED": "auto"}, False, None),
+        ({}, True, []),
+        (SLURM | {"SLURM_STEP_NUM_NODES": "2"}, True, []),
+        ({"JAX_LOCAL_DEVICE_IDS": "2,3"}, True, None),
+    ],
+)
+def test_the_devices_of_one_process(environment, explicit, expected):
+    assert local_device_ids(environment, explicit) == expected
+
+
+@pytest.mark.parametrize(("variables", "arguments"), [(SLURM, ()), (ALL, ("host:1", 4, 3))])
+def test_a_process_of_a_slurm_step_takes_all_devices_of_its_node(monkeypatch, variables, arguments):
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *words, **named: calls.append((words, named)))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    initialize()
+    assert calls == [(arguments, {"local_device_ids": []})]
 
 
 @pytest.mark.parametrize(
