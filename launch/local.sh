@@ -6,8 +6,9 @@
 #   bash launch/local.sh -n 2 -- audiojax train --config configs/diffatr/soundworld.py --workdir runs/two
 #
 # Every line of output carries its process number. When one process fails, the others get SIGTERM (a training run then saves and
-# ends), and the exit code is that of the first failure. Where the machine has N or more GPUs, each process gets an equal share of them;
-# otherwise the processes share the CPU.
+# ends), and the exit code is that of the first failure. A closed terminal, or output that nobody reads any more, ends all of them in
+# the same way with code 129. No child of a process is left behind. Where the machine has N or more GPUs, each process gets an equal
+# share of them; otherwise the processes share the CPU.
 #
 #   -n N         number of processes, 1 to 256
 #   --port P     port of process 0 on 127.0.0.1 (default: a free one)
@@ -56,35 +57,52 @@ if [ -n "$dry" ]; then
 fi
 
 pipes="$(mktemp -d)"
-pids=()
+pids=() # of each process until nothing is left of it and its children
 printers=()
 code=0
 
-# stop_all: SIGTERM, then SIGKILL after the grace, to every process group that is left.
-stop_all() {
-    local pid deadline=$((SECONDS + grace))
-    for pid in ${pids[@]+"${pids[@]}"}; do kill -TERM -- "-$pid" 2>/dev/null || true; done
-    for pid in ${pids[@]+"${pids[@]}"}; do
-        while kill -0 "$pid" 2>/dev/null && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.1; done
-        kill -KILL -- "-$pid" 2>/dev/null || true
+# printer RANK: prints the lines of one process as they come (awk holds them back, where it is mawk). It ends when the process and its
+# children have closed the pipe, not with the terminal: they may still have to save, and a broken pipe would stop that.
+printer() {
+    local line=""
+    trap '' HUP TERM PIPE
+    while IFS= read -r line || [ -n "$line" ]; do
+        if ! printf '[%s] %s\n' "$1" "$line" 2>/dev/null; then
+            kill -HUP $$ 2>/dev/null || true # nobody reads the output: end the job
+            break
+        fi
     done
-    pids=()
+    cat >/dev/null
 }
 
-# finish CODE: ends the job; the printers end by themselves when the processes have closed their pipes.
+# stop_all: SIGTERM, then SIGKILL after the grace, to every process group that is left.
+stop_all() {
+    local rank pid deadline=$((SECONDS + grace))
+    for pid in ${pids[@]+"${pids[@]}"}; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+    for ((rank = 0; rank < n; rank++)); do
+        pid="${pids[rank]:-}"
+        [ -n "$pid" ] || continue
+        while { kill -0 "$pid" || kill -0 "${printers[rank]}"; } 2>/dev/null && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.1; done
+        kill -KILL -- "-$pid" 2>/dev/null || true
+    done
+}
+
+# finish CODE [MESSAGE]: ends the job; the printers end by themselves when the processes have closed their pipes.
 finish() {
-    trap '' INT TERM # a second signal must not leave processes behind
+    trap '' INT TERM HUP PIPE # neither a second signal nor a message that nobody reads may leave processes behind
+    [ -z "${2:-}" ] || say "$(basename "$0"): $2" || true
     stop_all
     wait ${printers[@]+"${printers[@]}"} 2>/dev/null || true
     rm -rf "$pipes"
     exit "$1"
 }
-trap 'say "$(basename "$0"): stopping all processes"; finish 130' INT
-trap 'say "$(basename "$0"): stopping all processes"; finish 143' TERM
+trap 'finish 129 "the terminal or the reader of the output is gone, stopping all processes"' HUP
+trap 'finish 130 "stopping all processes"' INT
+trap 'finish 143 "stopping all processes"' TERM
 
 for ((rank = 0; rank < n; rank++)); do
     mkfifo "$pipes/$rank"
-    awk -v rank="[$rank] " '{ print rank $0; fflush() }' <"$pipes/$rank" &
+    printer "$rank" <"$pipes/$rank" &
     printers+=($!)
 done
 set -m # each process leads a group of its own, so that its children end with it
@@ -96,21 +114,18 @@ for ((rank = 0; rank < n; rank++)); do
 done
 set +m
 
-while [ ${#pids[@]} -gt 0 ]; do
-    left=()
-    for pid in "${pids[@]}"; do
-        if kill -0 "$pid" 2>/dev/null; then
-            left+=("$pid")
-        else
-            wait "$pid" 2>/dev/null && status=0 || status=$?
-            if [ "$status" -ne 0 ] && [ "$code" -eq 0 ]; then
-                code=$status
-                say "$(basename "$0"): a process ended with code $code, stopping the others"
-            fi
+running=("${pids[@]}")
+while [ ${#running[@]} -gt 0 ]; do
+    for ((rank = 0; rank < n; rank++)); do
+        pid="${running[rank]:-}"
+        if [ -n "$pid" ] && ! kill -0 "$pid" 2>/dev/null; then
+            wait "$pid" 2>/dev/null && code=0 || code=$?
+            [ "$code" -eq 0 ] || finish "$code" "a process ended with code $code, stopping the others"
+            unset "running[rank]"
         fi
+        pid="${pids[rank]:-}" # once the group is empty, its number may become that of a stranger
+        [ -z "$pid" ] || [ -n "${running[rank]:-}" ] || kill -0 -- "-$pid" 2>/dev/null || unset "pids[rank]"
     done
-    pids=(${left[@]+"${left[@]}"})
-    [ "$code" -eq 0 ] || finish "$code"
-    [ ${#pids[@]} -eq 0 ] || sleep 0.2
+    [ ${#running[@]} -eq 0 ] || sleep 0.2 || true
 done
 finish 0

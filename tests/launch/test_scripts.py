@@ -109,18 +109,20 @@ def test_local_refuses_more_processes_than_gpus(tmp_path):
 
 
 def test_local_joins_the_processes_of_jax_distributed():
+    """In a shell that srun opened, too: JAX takes its variables for the processes' own and would leave each of them device 0 alone."""
+    srun = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
     program = (
         "from audiojax.trainer import distributed; import jax, jax.numpy as jnp\n"
         "from jax.experimental import multihost_utils\n"
         "n = distributed.initialize()\n"
         "ranks = multihost_utils.process_allgather(jnp.asarray([jax.process_index()]))\n"
-        "print('processes', n, 'ranks', sorted(ranks.ravel().tolist()), flush=True)\n"
+        "print('processes', n, 'ranks', sorted(ranks.ravel().tolist()), jax.config.read('jax_cuda_visible_devices'), flush=True)\n"
         "distributed.shutdown()\n"
     )
-    done = bash("local.sh", "-n", "2", "--", sys.executable, "-c", program)
+    done = bash("local.sh", "-n", "2", "--", sys.executable, "-c", program, env=srun)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "[0] processes 2 ranks [0, 1]" in done.stdout
-    assert "[1] processes 2 ranks [0, 1]" in done.stdout
+    assert "[0] processes 2 ranks [0, 1] all" in done.stdout
+    assert "[1] processes 2 ranks [0, 1] all" in done.stdout
 
 
 def test_local_stops_the_others_when_one_process_fails(tmp_path):
@@ -151,11 +153,70 @@ def test_local_passes_sigterm_on_and_leaves_no_process(tmp_path):
     assert job.returncode == 143
     assert "stopping all processes" in errors
     for name in ("child0", "child1"):
-        child = Path("/proc", (tmp_path / name).read_text().strip(), "stat")
-        deadline = time.monotonic() + 10
-        while child.exists() and child.read_text().split()[2] != "Z" and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not child.exists() or child.read_text().split()[2] == "Z"
+        assert has_ended(tmp_path / name)
+
+
+def has_ended(file: Path) -> bool:
+    """Whether the process whose number the file has ends within ten seconds."""
+    stat = Path("/proc", file.read_text().strip(), "stat")
+    deadline = time.monotonic() + 10
+    while stat.exists() and stat.read_text().split()[2] != "Z":
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize("code", [3, 0])
+def test_local_ends_the_child_that_a_process_left_behind(tmp_path, code):
+    command = f"sleep 60 & echo $! > {tmp_path}/child; exit {code}"
+    done = bash("local.sh", "-n", "1", "--grace", "20", "--", "bash", "-c", command, timeout=15)
+    assert done.returncode == code
+    assert has_ended(tmp_path / "child")
+
+
+# prints all the time; saves on SIGTERM, which takes a while and prints too
+SAVES = """
+import os, pathlib, signal, sys, time
+folder, rank = pathlib.Path(sys.argv[1]), os.environ["AUDIOJAX_PROCESS_ID"]
+def save(*_):
+    for _ in range(5):
+        print("saving", flush=True)
+        time.sleep(0.1)
+    (folder / f"saved{rank}").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+for _ in range(600):
+    print("at work", flush=True)
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("output", ["terminal", "pipe"])
+def test_local_lets_the_processes_save_when_nobody_sees_the_output(tmp_path, output):
+    words = ["bash", str(LAUNCH / "local.sh"), "-n", "2", "--grace", "20", "--", sys.executable, "-c", SAVES, str(tmp_path)]
+    reader, writer = os.openpty() if output == "terminal" else os.pipe()
+    if output == "terminal":  # the first terminal that the leader of a session opens is the one whose end it is told of
+        words = ["bash", "-c", f'exec "$@" <>{os.ttyname(writer)} >&0 2>&0', "bash", *words]
+    job = subprocess.Popen(words, stdout=writer, stderr=writer, start_new_session=True, env=os.environ | PLATFORM)
+    os.close(writer)
+    seen = b""
+    while b"[0] at work" not in seen or b"[1] at work" not in seen:
+        seen += os.read(reader, 1000)
+    os.close(reader)
+    assert job.wait(timeout=60) == 129
+    assert {path.name for path in tmp_path.iterdir()} == {"saved0", "saved1"}
+
+
+def test_local_lets_the_child_of_a_shell_save(tmp_path):
+    command = ["bash", "-c", '"$@"; true', "bash", sys.executable, "-c", SAVES, str(tmp_path)]
+    words = ["bash", str(LAUNCH / "local.sh"), "-n", "1", "--grace", "20", "--", *command]
+    job = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | PLATFORM)
+    assert job.stdout.readline() == "[0] at work\n"
+    job.terminate()
+    assert "[0] saving" in job.communicate(timeout=60)[0]
+    assert job.returncode == 143
+    assert (tmp_path / "saved0").exists()
 
 
 @pytest.fixture
