@@ -115,6 +115,27 @@ is_installed() {
 
 # audiojax_setup EXTRA: afterwards $AUDIOJAX_VENV/bin has python and audiojax, with that extra of setup.py ("" for none).
 audiojax_setup() {
+    local lock="${AUDIOJAX_VENV%/}.lock"
+    if command -v flock >/dev/null 2>&1 && mkdir -p "$(dirname "$lock")" 2>/dev/null && { : >>"$lock"; } 2>/dev/null; then
+        { # the lock ends with this block: what runs later does not have the descriptor
+            wait_for_lock
+            install_audiojax "$1"
+        } 9>>"$lock"
+    else
+        install_audiojax "$1"
+    fi
+}
+
+# wait_for_lock: locks descriptor 9. flock ends with 1 where another has the lock, otherwise where the file system has no locks.
+wait_for_lock() {
+    flock -n 9 2>/dev/null && return 0
+    [ $? -eq 1 ] || return 0
+    say "Waiting for another set-up of $AUDIOJAX_VENV to end"
+    flock 9
+}
+
+# install_audiojax EXTRA: makes the environment and installs into it what is missing.
+install_audiojax() {
     local extra="$1" python="$AUDIOJAX_VENV/bin/python" spec started=$SECONDS
     make_venv
     is_installed "$extra" && return 0

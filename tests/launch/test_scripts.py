@@ -1,5 +1,6 @@
 """The launch scripts: help, dry runs, wrong flags, and local.sh with real processes."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -310,6 +311,34 @@ def test_set_up_installs_once_and_again_when_setup_py_changes(bare, installs):
     (folder / "setup.py").write_text("changed")
     assert set_up(bare, "test").returncode == 0
     assert len(installs()) == 3
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="set-ups wait for each other where flock is found")
+def test_two_first_set_ups_at_once_make_one_environment(bare, installs):
+    folder, environment = bare
+    for name in ("flock", "sleep"):
+        (folder / "bin" / name).symlink_to(shutil.which(name))
+    made = (folder / "bin" / "python3").read_text()
+    slow = f'[ "$1" = -c ] || {{ mkdir -p "$3"; echo > {folder}/making; while [ ! -e {folder}/go ]; do sleep 0.05; done; }}'
+    (folder / "bin" / "python3").write_text(made.replace("\n", f"\n{slow}\n", 1))
+    words = ["bash", "-c", "source launch/setup_env.sh; audiojax_setup ''; flock --wait 10 9 9>>.venv.lock && echo the lock is free"]
+    start = functools.partial(
+        subprocess.Popen, words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    first = start()
+    while not (folder / "making").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    second = start()
+    try:
+        assert second.stderr.readline() == f"Waiting for another set-up of {folder}/.venv to end\n"
+    finally:
+        (folder / "go").touch()
+        outputs = [job.communicate(timeout=60) for job in (first, second)]
+    assert [job.returncode for job in (first, second)] == [0, 0], outputs
+    assert [printed for printed, _ in outputs] == ["the lock is free\n"] * 2
+    assert outputs[1][1] == ""  # nothing was left to do
+    assert installs() == [str(folder)]
 
 
 def copy_of(bare, name: str = "copy"):
