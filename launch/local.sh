@@ -65,7 +65,7 @@ code=0
 # children have closed the pipe, not with the terminal: they may still have to save, and a broken pipe would stop that.
 printer() {
     local line=""
-    trap '' HUP TERM PIPE
+    trap '' HUP INT TERM PIPE
     while IFS= read -r line || [ -n "$line" ]; do
         if ! printf '[%s] %s\n' "$1" "$line" 2>/dev/null; then
             kill -HUP $$ 2>/dev/null || true # nobody reads the output: end the job

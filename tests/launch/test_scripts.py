@@ -193,8 +193,8 @@ for _ in range(600):
 """
 
 
-@pytest.mark.parametrize("output", ["terminal", "pipe"])
-def test_local_lets_the_processes_save_when_nobody_sees_the_output(tmp_path, output):
+@pytest.mark.parametrize(("output", "end", "code"), [("terminal", "close", 129), ("pipe", "close", 129), ("terminal", "interrupt", 130)])
+def test_local_lets_the_processes_save_when_its_output_or_the_user_ends_it(tmp_path, output, end, code):
     words = ["bash", str(LAUNCH / "local.sh"), "-n", "2", "--grace", "20", "--", sys.executable, "-c", SAVES, str(tmp_path)]
     reader, writer = os.openpty() if output == "terminal" else os.pipe()
     if output == "terminal":  # the first terminal that the leader of a session opens is the one whose end it is told of
@@ -204,8 +204,12 @@ def test_local_lets_the_processes_save_when_nobody_sees_the_output(tmp_path, out
     seen = b""
     while b"[0] at work" not in seen or b"[1] at work" not in seen:
         seen += os.read(reader, 1000)
+    if end == "interrupt":
+        os.write(reader, b"\x03")  # Ctrl-C
+        while b"[0] saving" not in seen or b"[1] saving" not in seen:
+            seen += os.read(reader, 1000)
     os.close(reader)
-    assert job.wait(timeout=60) == 129
+    assert job.wait(timeout=60) == code
     assert {path.name for path in tmp_path.iterdir()} == {"saved0", "saved1"}
 
 
