@@ -30,6 +30,7 @@ def prepare(spec: dict[str, Any]):
     start = time.perf_counter()
     bridge = jax.jit(lambda params, embeddings, keys: bridge_embeddings(settings, params, {}, embeddings, keys))
     compiled = bridge.lower(params, embeddings, keys).compile()
+    compile_seconds = time.perf_counter() - start
     result = jax.block_until_ready(compiled(params, embeddings, keys))
     first_seconds = time.perf_counter() - start
 
@@ -44,7 +45,8 @@ def prepare(spec: dict[str, Any]):
     items = rows * spec["batches"]
     flops = useful_operations(items, steps=settings.bridge.steps, features=settings.width, width=sizes.width, blocks=sizes.blocks)
     where = {"platform": device.platform, "device": device.device_kind}
-    return call, {"first_seconds": first_seconds, "items": items, "flops": flops, **where}
+    took = {"first_seconds": first_seconds, "compile_seconds": compile_seconds}
+    return call, {**took, "items": items, "flops": flops, **where}
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Row:
       median, minimum: seconds a call over the quiet samples, over all where there are none.
       per_second: items a second, from the median.
       quiet, samples: how many samples were quiet, of how many taken.
-      compile_seconds: first call less the median: tracing and compilation, or warming up.
+      compile_seconds: tracing and compilation, or warming up: as the worker says, or else its first call less the median.
       memory_mib: peak resident memory of the worker, on the host.
       platform: kind of device it ran on, "cpu", "gpu" or "tpu".
       device: name of that device.
@@ -120,8 +120,8 @@ def serve(prepare: Callable[[dict[str, Any]], tuple[Callable[[], Any], dict[str,
     """The main of a worker module: `prepare(spec) -> (call, facts)`, then one sample for every line "sample" on stdin.
 
     The spec is the JSON of the command line's only argument; answers are JSON lines on stdout. `prepare` makes the first call itself. Its
-    `facts` say how long that took, `first_seconds`, where it ran, `platform` and `device` (see `Row`), how many `items` a call handles, and
-    anything else it likes.
+    `facts` say how long that took, `first_seconds`, where it ran, `platform` and `device` (see `Row`), how many `items` a call handles,
+    where that first call had less to do than the others also its `compile_seconds`, and anything else it likes.
     """
     spec = json.loads(sys.argv[1])
     answers, sys.stdout = sys.stdout, sys.stderr  # a library's chatter must not look like an answer
@@ -210,14 +210,20 @@ def make_row(
     memory_mib: float,
     platform: str = "cpu",
     device: str = "cpu",
+    compile_seconds: float | None = None,
 ) -> Row:
-    """The line of one side, from its quiet samples, or from all of them where none was quiet (which the counts show)."""
+    """The line of one side, from its quiet samples, or from all of them where none was quiet (which the counts show).
+
+    Args:
+      compile_seconds: None where the first call had as much to do as the samples, and what it took beyond them is the compilation.
+    """
     quiet = [sample.seconds for sample in samples if sample.quiet]
     seconds = quiet or [sample.seconds for sample in samples]
     median = statistics.median(seconds)
-    compile_seconds = max(0.0, first_seconds - median)
+    if compile_seconds is None:
+        compile_seconds = first_seconds - median
     counts = (len(quiet), len(samples))
-    return Row(case, side, items, median, min(seconds), items / median, *counts, compile_seconds, memory_mib, platform, device)
+    return Row(case, side, items, median, min(seconds), items / median, *counts, max(0.0, compile_seconds), memory_mib, platform, device)
 
 
 def with_ratios(rows: Sequence[Row], allow_noise: bool = False) -> list[Row]:
@@ -309,7 +315,7 @@ def compare(
     rows = []
     for side, got, worker in zip(sides, taken, workers, strict=True):
         items, first_seconds, platform, device = (worker.facts[name] for name in ("items", "first_seconds", "platform", "device"))
-        row = make_row(case, side.name, items, got, first_seconds, worker.memory_mib, platform, device)
+        row = make_row(case, side.name, items, got, first_seconds, worker.memory_mib, platform, device, worker.facts.get("compile_seconds"))
         counted = worker.facts if "flops" in worker.facts else workers[0].facts
         flops, of_items = (counted.get(name) for name in ("flops", "items"))
         rows.append(replace(row, gflops=flops / of_items * row.per_second / 1e9) if flops else row)

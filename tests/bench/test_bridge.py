@@ -31,6 +31,7 @@ def test_the_result_is_written_for_torch(tmp_path):
         result = stored["result"]
         assert stored["grid"].tolist() == [99, 79, 59, 39, 19, -1]
     assert facts["items"] == 64
+    assert 0 < facts["compile_seconds"] < facts["first_seconds"]
     np.testing.assert_array_equal(call()[1], result)
     np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1, atol=1e-5)
 

@@ -98,6 +98,19 @@ def test_rows_and_their_operations(workers):
     assert [row.ratio for row in rows] == [None, 0.5, 1.0]
 
 
+def test_a_worker_may_say_itself_what_compiling_took(workers, monkeypatch):
+    assert [row.compile_seconds for row in coattention.run()] == [0.0, 0.0, 0.0]  # the first calls took less than the samples
+
+    class Told(workers):
+        def __init__(self, module, spec):
+            super().__init__(module, spec)
+            if module.endswith("_jax"):
+                self.facts["compile_seconds"] = 0.75
+
+    monkeypatch.setattr(harness, "Worker", Told)
+    assert [row.compile_seconds for row in coattention.run()] == [0.75, 0.75, 0.0]
+
+
 @pytest.mark.parametrize("difference", [2 * TOLERANCE, float("nan")])
 def test_other_scores_are_refused(workers, monkeypatch, difference):
     monkeypatch.setattr(workers, "difference", difference)

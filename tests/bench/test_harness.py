@@ -84,6 +84,8 @@ def test_a_row_rests_on_quiet_samples():
     made = make_row("case", "side", 10, samples, first_seconds=7.0, memory_mib=1.0)
     assert (made.median, made.minimum, made.per_second, made.compile_seconds) == (2.0, 1.0, 5.0, 5.0)
     assert (made.quiet, made.samples) == (3, 4)
+    told = make_row("case", "side", 10, samples, first_seconds=7.0, memory_mib=1.0, compile_seconds=6.5)
+    assert (told.median, told.compile_seconds) == (2.0, 6.5)
     noisy = make_row("case", "side", 10, samples[:1], first_seconds=7.0, memory_mib=1.0)
     assert (noisy.median, noisy.quiet, noisy.compile_seconds) == (9.0, 0, 0.0)
 

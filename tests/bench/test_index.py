@@ -1,5 +1,7 @@
 """The index bench at toy size: both sides run and find the same."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from audiojax.bench import index, index_jax
@@ -16,6 +18,22 @@ def test_our_side_finds_the_best():
     assert call().scores.tolist() == facts["scores"]
     assert (facts["items"], facts["platform"]) == (5, "cpu")
     assert facts["copies"] >= 0
+
+
+def test_compiling_is_told_from_searching_the_same_piece_twice(monkeypatch):
+    wanted, searched = [1.0, 4.0, 10.0, 11.0], []  # the first search took 3 s, the second one 1 s
+
+    class Search(index_jax.ExactSearch):
+        def search(self, queries, k):
+            searched.append(len(self._groups))
+            return super().search(queries, k)
+
+    monkeypatch.setattr(index_jax, "ExactSearch", Search)
+    monkeypatch.setattr(index_jax, "PIECE", 600)
+    monkeypatch.setattr(index_jax, "time", SimpleNamespace(perf_counter=lambda: wanted.pop(0)))
+    _, facts = index_jax.prepare(TOY)
+    assert (facts["first_seconds"], facts["compile_seconds"]) == (3.0, 2.0)
+    assert searched == [600, 600, 1000]
 
 
 def test_a_side_that_finds_something_else_is_not_timed(monkeypatch):
