@@ -7,6 +7,7 @@ from typing import Any
 
 import soundfile
 from rich.console import Console
+from rich.text import Text
 
 from audiojax.api.data import open_split
 from audiojax.api.evaluate import evaluate
@@ -52,9 +53,10 @@ def demo(out: str | os.PathLike = "runs/demo", *, all: bool = False, progress: b
     ):
         print_section(section, console=page)
     minutes = (time.perf_counter() - begun) / 60
-    page.print(f"\nReport: [bold]{shown(found.report)}[/]   ({minutes:.1f} minutes in all)", soft_wrap=True, highlight=False)
+    took = f"   ({minutes:.1f} minutes in all)"
+    page.print(Text.assemble("\nReport: ", (shown(found.report), "bold"), took), soft_wrap=True)
     if other:
-        page.print(f"On the other domain: [bold]{shown(other.report)}[/]", soft_wrap=True, highlight=False)
+        page.print(Text.assemble("On the other domain: ", (shown(other.report), "bold")), soft_wrap=True)
     command = f'audiojax search "rain on a roof" --audio {shown(sounds)} --model {shown(out)}'
     page.print(f"Try: {command}", soft_wrap=True, highlight=False, markup=False)
     return found

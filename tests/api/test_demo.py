@@ -1,11 +1,13 @@
 """The README's first command from end to end, on a world of a few dozen clips."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import audiojax
+from audiojax.report.sections import Note
 from tests.api.test_end_to_end import config, small_towers  # noqa: F401
 
 
@@ -31,3 +33,23 @@ def test_demo_trains_evaluates_searches_and_shows_again_at_once(tmp_path, monkey
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps  # nothing is trained twice
     assert again.scores == found.scores
     np.testing.assert_array_equal(again.ranks["t2a"].rank, found.ranks["t2a"].rank)
+
+
+def test_paths_are_shown_as_they_are(tmp_path, monkeypatch, capsys):
+    """Brackets are no markup. Training and measuring are left out."""
+    demo, out = sys.modules["audiojax.api.demo"], tmp_path / "a[v2]" / "b[/b]"
+
+    def evaluated(run, split, *, domain="own", progress):
+        return SimpleNamespace(sections=(Note("Scores", ("high",)),), report=run / domain / "report.html")
+
+    for name in ("train", "folder_queries"):
+        monkeypatch.setattr(demo, name, lambda *_, **__: [])
+    monkeypatch.setattr(demo, "write_sounds", lambda folder, progress: folder)
+    monkeypatch.setattr(demo, "load_finder", lambda folder: SimpleNamespace(index=lambda *_, **__: None))
+    monkeypatch.setattr(demo, "evaluate", evaluated)
+    monkeypatch.setenv("COLUMNS", "40")
+    audiojax.demo(out, all=True, progress=False)
+    shown = capsys.readouterr().out
+    assert f"\nReport: {out}/own/report.html   (" in shown
+    assert f"\nOn the other domain: {out}/field/report.html\n" in shown
+    assert f"--audio {out}/sounds --model {out}\n" in shown
