@@ -38,6 +38,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + the signal's number, as shells coun
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns the exit code: 0 done, 1 failed, 2 misused, 130 interrupted."""
+    _replace_what_cannot_be_shown()
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end]
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _dispatch(words)
         except SystemExit as stop:  # argparse after -h, rich on a closed pipe
             code = stop.code if isinstance(stop.code, int) else 0
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as where it was closed from the start
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         print("audiojax: interrupted", file=sys.stderr)
@@ -60,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"audiojax: {_message(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, AudiojaxError) else 1
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """A character that the encoding of standard output or error lacks becomes "?": nothing else is lost for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure") and stream.errors in ("strict", "surrogateescape"):  # the others write it in some way
+            stream.reconfigure(errors="replace")
 
 
 def _dispatch(words: list[str]) -> int:

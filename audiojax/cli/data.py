@@ -4,7 +4,7 @@ from argparse import REMAINDER, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
-from audiojax.cli.parsing import file_named, whole_number
+from audiojax.cli.parsing import file_named, named_folder, whole_number
 from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.folders import data_home
@@ -29,10 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     build = kinds.add_parser("soundworld", help="build the set", description="build the set; a finished build is left as it is")
     build.add_argument("--size", default="mini", help="mini, base, large, or a multiple of base such as 0.02 (default: %(default)s)")
     build.add_argument("--domain", default="studio", choices=("studio", "field"), help="acoustics and wording (default: %(default)s)")
-    build.add_argument("--data-dir", metavar="DIR", help="where to (default: $AUDIOJAX_DATA or the user's data folder)")
+    build.add_argument("--data-dir", type=named_folder, metavar="DIR", help="where to (default: $AUDIOJAX_DATA or the user's data folder)")
     build.add_argument("--seed", type=int, default=0, help="of the world (default: %(default)s)")
     build.add_argument("--sample-rate", type=whole_number(8_000, 96_000), default=16_000, metavar="HZ", help="default: %(default)s")
-    build.add_argument("--seconds", type=float, default=3.84, help="length of a clip, 3.84 or more (default: %(default)s)")
+    build.add_argument("--seconds", type=_seconds, default=3.84, help="length of a clip, 3.84 or more (default: %(default)s)")
     build.add_argument("--workers", type=whole_number(1), metavar="N", help="synthesising processes (default: one per core)")
     sheet = "write a page with sound, spectrogram and captions of every class"
     listen = kinds.add_parser("listen", help=sheet, description=sheet)
@@ -59,7 +59,7 @@ def _add_pack(kinds: Any) -> None:
     what += "The same command goes on where it was stopped; a finished set is left as it is"
     pack = kinds.add_parser("pack", help="store a data set for training", description=what)
     _add_folder(pack)
-    pack.add_argument("--out", required=True, metavar="DIR", help="folder of packed sets; this one goes to DIR/NAME")
+    pack.add_argument("--out", type=named_folder, required=True, metavar="DIR", help="folder of packed sets; this one goes to DIR/NAME")
     rates = whole_number(1_000, 384_000)
     pack.add_argument("--sample-rate", type=rates, default=32_000, metavar="HZ", help="of the stored clips (default: %(default)s)")
     cut = "cut longer clips; 0 = never (default: 10 for AudioCaps, 30 for Clotho, else 0)"
@@ -73,7 +73,7 @@ def _add_pack(kinds: Any) -> None:
 
 
 def _add_folder(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", help="searched with its subfolders")
+    parser.add_argument("folder", type=named_folder, metavar="DIR", help="searched with its subfolders")
     parser.add_argument("--name", choices=("audiocaps", "clotho", "wavcaps", "folder"), help="whose it is, where that cannot be told")
 
 

@@ -9,6 +9,7 @@ from audiojax.cli.parsing import (
     caption_models,
     captioner_options,
     file_named,
+    named_folder,
     sound_test,
     whole_number,
 )
@@ -25,11 +26,14 @@ audiojax evaluate --workdir runs/re_audioldm --backbone runs/towers/tagger --ste
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run, or of an exported model")
+    parser.add_argument(
+        "--workdir", type=named_folder, required=True, metavar="DIR", help="folder of a finished run, or of an exported model"
+    )
     parser.add_argument("--split", default="test", help="of the run's data set (default: %(default)s)")
     parser.add_argument("--domain", choices=("studio", "field"), help="another SoundWorld domain than the run's own")
-    parser.add_argument("--data-dir", metavar="DIR", help="another data set in the README's schema than the run's own")
-    parser.add_argument("--out", metavar="DIR", help="of report.html, scores.json, ... (default: WORKDIR/evaluation/SPLIT[-OTHER_DATA])")
+    parser.add_argument("--data-dir", type=named_folder, metavar="DIR", help="another data set in the README's schema than the run's own")
+    place = "of report.html, scores.json, ... (default: WORKDIR/evaluation/SPLIT[-OTHER_DATA])"
+    parser.add_argument("--out", type=named_folder, metavar="DIR", help=place)
     parser.add_argument("--probes", action="store_true", help="also ask for SoundWorld's minimal pairs: order, count, binding")
     parser.add_argument(
         "--candidates",

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
+from audiojax.cli.parsing import named_folder
 from audiojax.files import shown
 
 EXAMPLES = """
@@ -13,8 +14,10 @@ audiojax export --workdir runs/plain --vocoder runs/vocoder --out audioldm_for_t
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run, or of a converted tower (safetensors)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not hold anything yet")
+    parser.add_argument(
+        "--workdir", type=named_folder, required=True, metavar="DIR", help="folder of a finished run, or of a converted tower (safetensors)"
+    )
+    parser.add_argument("--out", type=named_folder, required=True, metavar="DIR", help="folder to write; must not hold anything yet")
     parser.add_argument(
         "--format",
         default="orbax",

@@ -1,10 +1,11 @@
 """`audiojax generate`: sounds from descriptions, and new ones from a sound that there is."""
 
+import math
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
-from audiojax.cli.parsing import add_maker_options, file_named, maker_options, number, whole_number
+from audiojax.cli.parsing import add_maker_options, file_named, maker_options, named_folder, number, whole_number
 from audiojax.errors import UsageError
 from audiojax.files import shown
 
@@ -27,7 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--model", required=True, metavar="DIR", help="a run; or a folder in the layout of cvssp/audioldm-*, its hub name, AudioLDM's .ckpt"
     )
-    parser.add_argument("--out", required=True, metavar="PLACE", help="a .wav or .flac for one prompt; a folder, which is gone on with")
+    parser.add_argument(
+        "--out", type=named_folder, required=True, metavar="PLACE", help="a .wav or .flac for one prompt; a folder, which is gone on with"
+    )
     parser.add_argument("--report", type=file_named(".html"), metavar="FILE", help="also write a page with players and spectrograms")
     _add_sampling(parser)
     _add_reference(parser)
@@ -78,7 +81,7 @@ def stretch(text: str) -> tuple[float, float]:
         start, end = map(float, text.split(":"))
     except ValueError:
         start = end = 0.0
-    if not 0 <= start < end:
+    if not 0 <= start < end < math.inf:
         raise ArgumentTypeError(f"must be two times in seconds like 2:3.5, not '{text}'")
     return start, end
 

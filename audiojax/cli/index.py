@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser, Namespace
 
-from audiojax.cli.parsing import number
+from audiojax.cli.parsing import named_folder, number
 from audiojax.errors import UsageError
 from audiojax.files import shown
 
@@ -17,8 +17,10 @@ audiojax search "rain on a roof" --index sounds.index
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", nargs="?", metavar="DIR", help="folder of sound files, searched with its subfolders")
-    parser.add_argument("--out", required=True, metavar="INDEX", help="folder of the index; one that is there is brought up to date")
+    parser.add_argument("folder", nargs="?", type=named_folder, metavar="DIR", help="folder of sound files, searched with its subfolders")
+    parser.add_argument(
+        "--out", type=named_folder, required=True, metavar="INDEX", help="folder of the index; one that is there is brought up to date"
+    )
     parser.add_argument("--model", metavar="DIR", help="folder of a run, an exported model, or a public CLAP (default: the index's own)")
     parser.add_argument(
         "--dtype", choices=("float32", "float16"), help="of the stored vectors; float16 takes half the space (default: float32)"

@@ -1,9 +1,10 @@
 """`audiojax page`: a model in the browser of this machine."""
 
+import ipaddress
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from audiojax.cli.parsing import add_maker_options, maker_options, whole_number
+from audiojax.cli.parsing import add_maker_options, maker_options, named_folder, whole_number
 from audiojax.errors import UsageError
 from audiojax.files import shown
 
@@ -24,8 +25,10 @@ audiojax page --model runs/demo --audio ~/sounds --no-browser
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", metavar="DIR", help="what audiojax generate, caption or search take (default: the index's own)")
     place = parser.add_mutually_exclusive_group()
-    place.add_argument("--index", metavar="INDEX", help="for a model that finds: folder that audiojax index has made")
-    place.add_argument("--audio", metavar="DIR", help="for a model that finds: folder of sound files, searched with its subfolders")
+    place.add_argument("--index", type=named_folder, metavar="INDEX", help="for a model that finds: folder that audiojax index has made")
+    place.add_argument(
+        "--audio", type=named_folder, metavar="DIR", help="for a model that finds: folder of sound files, searched with its subfolders"
+    )
     parser.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to serve the page at (default: %(default)s)")
     parser.add_argument("--port", type=whole_number(1, 65535), default=7860, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="say the address alone")
@@ -42,9 +45,20 @@ def run(args: Namespace) -> None:
 
 
 def check(args: Namespace) -> None:
-    """UsageError for words that do not go together, before anything is loaded."""
+    """UsageError for words that do not go together or cannot be served, before anything is loaded."""
+    if is_ipv6(args.host):
+        raise UsageError(f"--host {args.host}: IPv6 addresses are not served; take 127.0.0.1 or localhost")
     if not args.model and not args.index:
         raise UsageError("--model is missing: name what makes, describes or finds sounds; or an --index to search in")
+
+
+def is_ipv6(host: str) -> bool:
+    """Whether the text is an IPv6 address, bare or in brackets as in a URL."""
+    try:
+        ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def opened(args: Namespace) -> "tuple[Maker | Captioner | Searcher, Index | None]":

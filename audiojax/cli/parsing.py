@@ -91,10 +91,17 @@ def _bounded(kind: type, words: str, low: float, high: float | None, text: str) 
         value = kind(text)
     except ValueError:
         value = None
-    if value is None or not low <= value <= (math.inf if high is None else high):
+    if value is None or not low <= value < math.inf or (high is not None and value > high):
         allowed = f"{words} from {low:g}" + (f" to {high:g}" if high is not None else " up")
         raise argparse.ArgumentTypeError(f"must be {allowed}, not '{text}'")
     return value
+
+
+def named_folder(text: str) -> str:
+    """An argparse type: the path of a folder. Nothing, as an unset variable of the shell gives, would be the current one."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name a folder")
+    return text
 
 
 def file_named(*endings: str) -> Any:
@@ -192,14 +199,17 @@ def add_sound_test(parser: argparse.ArgumentParser) -> None:
     _add_retrieval_options(group)
 
 
-def sound_test(args: argparse.Namespace) -> Any:
+def sound_test(args: argparse.Namespace, also: Iterable[str] = ()) -> Any:
     """The test of sounds that is asked for, None without --backbone.
+
+    Args:
+      also: further options of this command that say nothing without --backbone.
 
     Raises:
       UsageError: an option of that test without --backbone, or one beside it that is for systems that describe.
     """
     if args.backbone is None:
-        given = [name for name in ("clips", "ranker", *RETRIEVAL_OPTIONS) if getattr(args, name) is not None]
+        given = [name for name in ("clips", "ranker", *RETRIEVAL_OPTIONS, *also) if getattr(args, name) is not None]
         if given:
             raise UsageError(f"--{given[0].replace('_', '-')} belongs to --backbone, which systems that make sounds are measured by")
         return None
@@ -228,7 +238,9 @@ def add_maker_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tokenizer", metavar="DIR", help="folder of roberta-base's, for a .ckpt (default: in the hub's local cache)")
     group.add_argument("--ranker", metavar="NAME", help="a CLAP that picks among candidates (default: the .ckpt's own)")
     group.add_argument("--vocoder", metavar="NAME", help="of a run: a run or weights in place of its config's, or of Griffin-Lim")
-    group.add_argument("--data-dir", metavar="DIR", help="of a run that retrieves: where its packed data lie, if they were moved")
+    group.add_argument(
+        "--data-dir", type=named_folder, metavar="DIR", help="of a run that retrieves: where its packed data lie, if they were moved"
+    )
     _add_retrieval_options(group)
 
 

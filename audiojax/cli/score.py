@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser, Namespace
 
-from audiojax.cli.parsing import add_caption_models, caption_models, file_named
+from audiojax.cli.parsing import add_caption_models, caption_models, file_named, named_folder
 from audiojax.errors import UsageError
 
 EXAMPLES = """
@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="with commas between: bleu, rouge_l, cider_d, diversity (these by default), meteor, spice, spider (these need Java)",
     )
     add_caption_models(parser)
-    parser.add_argument("--audio", metavar="DIR", help="folder of the sounds, for --clap")
+    parser.add_argument("--audio", type=named_folder, metavar="DIR", help="folder of the sounds, for --clap")
     parser.add_argument("--allow-missing", action="store_true", help="score the clips that both files have")
     parser.add_argument("--json", type=file_named(".json"), metavar="FILE", help="also write the scores, the card and each clip's values")
     parser.add_argument("--csv", type=file_named(".csv"), metavar="FILE", help="also write the scores with intervals as CSV")

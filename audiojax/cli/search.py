@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiojax.cli.parsing import file_named, number, whole_number
+from audiojax.cli.parsing import file_named, named_folder, number, whole_number
 from audiojax.errors import UsageError
 from audiojax.files import shown
 
@@ -31,8 +31,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--weight", type=number(0, 1), default=0.5, metavar="W", help="of the description beside --like (default: %(default)s)"
     )
     place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--index", metavar="INDEX", help="folder that audiojax index has made")
-    place.add_argument("--audio", metavar="DIR", help="folder of sound files, searched with its subfolders")
+    place.add_argument("--index", type=named_folder, metavar="INDEX", help="folder that audiojax index has made")
+    place.add_argument("--audio", type=named_folder, metavar="DIR", help="folder of sound files, searched with its subfolders")
     parser.add_argument("--model", metavar="DIR", help="folder of a run, an exported model, or a public CLAP (default: the index's own)")
     parser.add_argument("-k", type=whole_number(1), default=10, metavar="N", help="number of results (default: %(default)s)")
     parser.add_argument(

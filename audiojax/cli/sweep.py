@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from audiojax.cli.parsing import add_sound_test, file_named, number, sound_test, whole_number, whole_numbers
+from audiojax.cli.parsing import add_sound_test, file_named, named_folder, number, sound_test, whole_number, whole_numbers
 from audiojax.errors import UsageError
 from audiojax.files import shown
 
@@ -16,6 +16,12 @@ audiojax sweep --config coattention/soundworld:base --grid argument=dual,single,
 audiojax sweep --config re_audioldm/soundworld --grid argument=diffusion,plain --backbone runs/towers/tagger --clips 100 --steps 50 \\
   --workdir runs/retrieval
 """
+SOUND_OPTIONS = {  # of systems that make sounds, each with its type, letter and help
+    "steps": (whole_number(1), "N", "denoising steps of a sound"),
+    "guidance": (number(0), "W", "weight of guidance"),
+    "sampler": (str, "NAME", "ddim, dpm++ or ddpm"),
+    "clap": (str, "NAME", "model of the CLAP score"),
+}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -30,20 +36,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="values of one key, or of `argument`, which follow the config's own; several --grid are crossed",
     )
     parser.add_argument("--seeds", type=whole_numbers, default=(0,), metavar="0,1,2", help="seeds of every setting (default: 0)")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of all runs; finished ones are kept")
+    parser.add_argument("--workdir", type=named_folder, required=True, metavar="DIR", help="folder of all runs; finished ones are kept")
     parser.add_argument("--split", default="test", help="what to evaluate on (default: %(default)s)")
     parser.add_argument(
         "--domains", nargs="+", default=(), choices=("studio", "field"), help="SoundWorld domains to test in (default: that of training)"
     )
     parser.add_argument("--probes", action="store_true", help="also ask for SoundWorld's minimal pairs: order, count, binding")
     add_sound_test(parser)
-    for name, kind, letter, said in (
-        ("--steps", whole_number(1), "N", "denoising steps of a sound"),
-        ("--guidance", number(0), "W", "weight of guidance"),
-        ("--sampler", str, "NAME", "ddim, dpm++ or ddpm"),
-        ("--clap", str, "NAME", "model of the CLAP score"),
-    ):
-        parser.add_argument(name, type=kind, metavar=letter, help=f"{said}, of systems that make sounds")
+    for name, (kind, letter, said) in SOUND_OPTIONS.items():
+        parser.add_argument(f"--{name}", type=kind, metavar=letter, help=f"{said}, of systems that make sounds")
     parser.add_argument("--json", type=file_named(".json"), metavar="FILE", help="also write the table as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -64,7 +65,7 @@ def run(args: Namespace) -> None:
         domains=args.domains,
         split=args.split,
         probes=args.probes,
-        sounds=sound_test(args),
+        sounds=sound_test(args, also=SOUND_OPTIONS),
         progress=not args.quiet,
     )
     for section in found.sections:

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
+from audiojax.cli.parsing import named_folder
 from audiojax.files import shown
 
 EXAMPLES = """
@@ -13,7 +14,9 @@ audiojax towers --only bert t5                        # these text towers alone
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--size", choices=("mini", "base", "debug"), default="mini", help="of the data and training (default: %(default)s)")
-    parser.add_argument("--workdir", default="runs/towers", metavar="DIR", help="receives a run for each tower (default: %(default)s)")
+    parser.add_argument(
+        "--workdir", type=named_folder, default="runs/towers", metavar="DIR", help="receives a run for each tower (default: %(default)s)"
+    )
     parser.add_argument("--only", nargs="+", default=(), metavar="TOWER", help="some of clap, audiomae, beats, bert, t5, tagger, llama")
     parser.add_argument("--domain", choices=("studio", "field"), default="studio", help="of CLAP's pairs (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")

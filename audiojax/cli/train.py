@@ -2,6 +2,8 @@
 
 from argparse import ArgumentParser, Namespace
 
+from audiojax.cli.parsing import named_folder
+
 OVERRIDES = True
 EXAMPLES = """
 audiojax train --config configs/diffatr/soundworld.py --workdir runs/diffatr
@@ -15,7 +17,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--config", required=True, metavar="FILE[:ARG]", help="a config file or an installed name; any key of it is --config.KEY=VALUE"
     )
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run; a run that is there is resumed")
+    parser.add_argument(
+        "--workdir", type=named_folder, required=True, metavar="DIR", help="folder of the run; a run that is there is resumed"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

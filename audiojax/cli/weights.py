@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from audiojax.cli.parsing import named_folder
 from audiojax.errors import UsageError
 from audiojax.files import shown
 
@@ -15,6 +16,7 @@ audiojax weights fetch laion/clap-htsat-unfused             # into the hub's loc
 audiojax weights convert laion/clap-htsat-unfused --out models/clap
 audiojax weights convert cvssp/audioldm --part unet --set heads=diffusers --out models/unet
 """
+FLAGS = ("part", "dtype", "download", "revision", "out", "tensors", "sha256")  # are no options of a checkpoint
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     show.add_argument("--sha256", action="store_true", help="also hash the file, which reads all of it")
     text = "write a checkpoint as Orbax, with config, source hash and licence"
     convert = kinds.add_parser("convert", help=text, description=text)
-    convert.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not hold anything yet")
+    convert.add_argument("--out", type=named_folder, required=True, metavar="DIR", help="folder to write; must not hold anything yet")
     convert.add_argument(
         "--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="of the weights (default: %(default)s)"
     )
@@ -47,16 +49,15 @@ def run(args: Namespace) -> None:
 
 
 def _list(_: Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from audiojax.api import weights
+    from audiojax.report.sections import Table
+    from audiojax.report.tables import print_section
 
-    table = Table("name", "tower", "licence", "here")
+    rows = []
     for entry in weights.CATALOG:
         place = entry.where or ("in the hub cache" if weights.cached(entry.name) else "")
-        table.add_row(entry.name, entry.tower, entry.licence, place)
-    Console().print(table)
+        rows.append((entry.name, entry.tower, entry.licence, place))
+    print_section(Table("Public checkpoints that open by name", ("name", "tower", "licence", "here"), rows))
 
 
 def _fetch(args: Namespace) -> None:
@@ -67,15 +68,13 @@ def _fetch(args: Namespace) -> None:
 
 
 def _show(args: Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from audiojax.api import weights
+    from audiojax.report.sections import Card, Table
+    from audiojax.report.tables import print_section
 
-    found = weights.inspect(args.name, part=args.part, digest=args.sha256, **_options(args.set))
-    table = Table(show_header=False)
+    found = weights.inspect(args.name, part=args.part, digest=args.sha256, **_options(args))
     used = len(found.tensors) - len(found.ignored)
-    rows = {
+    facts = {
         "file": f"{shown(found.source)} ({found.form})",
         "sha256": found.sha256,
         "tower": found.tower,
@@ -84,34 +83,36 @@ def _show(args: Namespace) -> None:
         "licence": found.licence or "not stated",
         **_flat(found.config),
     }
-    for key, value in rows.items():
-        if value is not None:
-            table.add_row(key, str(value))
-    page = Console()
-    page.print(table)
+    print_section(Card(f"Weights {shown(args.name)}", {key: str(value) for key, value in facts.items() if value is not None}))
     if args.tensors:
-        names = Table("tensor", "shape", "dtype", "")
-        ignored = set(found.ignored)
+        ignored, rows = set(found.ignored), []
         for name, (shape, dtype) in found.tensors.items():
-            names.add_row(name, "x".join(map(str, shape)), dtype, "ignored" if name in ignored else "")
-        page.print(names)
+            rows.append((name, "x".join(map(str, shape)), dtype, "ignored" if name in ignored else ""))
+        print_section(Table("Tensors", ("tensor", "shape", "dtype", ""), rows))
 
 
 def _convert(args: Namespace) -> None:
     from audiojax.api import weights
 
-    options = _options(args.set)
+    options = _options(args)
     where = {"part": args.part, "dtype": args.dtype, "download": args.download, "revision": args.revision}
     print(shown(weights.convert(args.name, args.out, **where, **options)))
 
 
-def _options(words: list[str]) -> dict[str, Any]:
-    """["heads=diffusers", "bands=8"] -> {"heads": "diffusers", "bands": 8}."""
+def _options(args: Namespace) -> dict[str, Any]:
+    """--set heads=diffusers --set bands=8 as {"heads": "diffusers", "bands": 8}; UsageError for what is no option of any checkpoint."""
+    from audiojax.api.weights import KINDS
+
+    known = sorted({option for kind in KINDS.values() for option in kind.options})
     options: dict[str, Any] = {}
-    for word in words:
+    for word in args.set:
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier():
             raise UsageError(f"--set takes KEY=VALUE, such as heads=diffusers, not '{word}'")
+        if key in FLAGS and hasattr(args, key):
+            raise UsageError(f"--set {key}: has a flag of its own, --{key}")
+        if key not in known:
+            raise UsageError(f"--set {key}: no checkpoint has such an option; there are {', '.join(known)}")
         options[key] = int(value) if value.isdecimal() else value
     return options
 

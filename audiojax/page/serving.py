@@ -70,7 +70,7 @@ def served(
 
     Args:
       index: that a searcher searches in.
-      host: name or address of this machine at which the page is served; a loopback address is reached from this machine alone.
+      host: name or IPv4 address of this machine at which the page is served; a loopback address is reached from this machine alone.
       port: of it.
 
     Raises:
@@ -126,7 +126,7 @@ def build(gr: Any, model: Maker | Captioner | Searcher, index: Index | None, fol
 def is_loopback(host: str) -> bool:
     """Whether the address is reached from this machine alone."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.IPv4Address(host).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -26,11 +26,13 @@ def find_checkpoint(name: str | os.PathLike, *, download: bool = False, revision
       revision: branch, tag or commit; the hub's default branch otherwise.
 
     Raises:
-      UsageError: neither a path nor a name that is in the cache (or, with `download`, on the hub).
+      UsageError: neither a path nor a name that is in the cache (or, with `download`, on the hub); a revision of a path.
       AudiojaxError: the download failed, or a file is not what the hub says it is.
     """
     path = Path(name).expanduser()
     if path.exists():
+        if revision is not None:
+            raise UsageError(f"{shown(path)}: is here already; 'revision' is for a name on the hub: leave it out")
         return path
     repo = str(name)
     if not is_hub_name(repo):

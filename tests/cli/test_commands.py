@@ -244,6 +244,14 @@ def test_sweep_refuses_a_key_named_twice(audiojax):
     assert "--grid names a key twice: a, a" in err
 
 
+@pytest.mark.parametrize(("flag", "value"), [("steps", "3"), ("guidance", "2"), ("sampler", "dpm++"), ("clap", "m"), ("clips", "5")])
+def test_sweep_refuses_what_measures_sounds_without_a_backbone(audiojax, calls, flag, value):
+    swept = calls("sweep")
+    code, _, err = audiojax("sweep", "--config", "c", "--grid", "a=1", "--workdir", "w", f"--{flag}", value)
+    assert (code, swept) == (2, [])
+    assert err == f"audiojax: --{flag} belongs to --backbone, which systems that make sounds are measured by\n"
+
+
 def test_demo_and_export_pass_their_arguments(audiojax, calls):
     shown, exported = calls("demo"), calls("export", Path("models/x"))
     assert audiojax("demo", "--out", "o", "--all", "--quiet") == (0, "", "")

@@ -46,6 +46,11 @@ def test_every_command_shows_its_help_with_examples(audiojax, name):
         (["train", "--config", "c"], "the following arguments are required: --workdir"),
         (["search", "rain", "--audio", "d", "--model", "m", "-k", "0"], "must be a whole number from 1 up, not '0'"),
         (["search", "rain", "--audio", "d", "--model", "m", "--csv", "x.txt"], "must end in .csv, not 'x.txt'"),
+        (["search", "rain", "--index", "i", "--weight", "nan"], "must be a number from 0 to 1, not 'nan'"),
+        (["index", "sounds", "--out", "i", "--hop", "inf"], "--hop: must be a number from 0.01 up, not 'inf'"),
+        (["generate", "rain", "--model", "m", "--out", "o.wav", "--guidance", "inf"], "must be a number from 0 up, not 'inf'"),
+        (["generate", "rain", "--model", "m", "--out", "o.wav", "--inpaint", "1:inf"], "must be two times in seconds"),
+        (["data", "soundworld", "--seconds", "inf"], "--seconds: must be seconds, like 0.5, not 'inf'"),
         (["sweep", "--config", "c", "--workdir", "w", "--grid", "steps"], "is KEY=A,B,C, not 'steps'"),
         (["sweep", "--config", "c", "--workdir", "w", "--grid", "a=1,1"], "names a value twice"),
         (["sweep", "--config", "c", "--workdir", "w", "--grid", "a=1", "--seeds", "0,x"], "must be whole numbers with commas between"),
@@ -68,6 +73,47 @@ def test_misuse_exits_2_with_one_or_two_lines(audiojax, words, message):
     assert message in err
     assert err.startswith("audiojax: ")
     assert len(err.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["train", "--config", "diffatr/soundworld:debug"], "--workdir"),
+        (["sweep", "--config", "diffatr/soundworld:debug", "--grid", "seed=1,2"], "--workdir"),
+        (["towers", "--size", "debug"], "--workdir"),
+        (["evaluate"], "--workdir"),
+        (["evaluate", "--workdir", "w"], "--out"),
+        (["evaluate", "--workdir", "w"], "--data-dir"),
+        (["export", "--out", "o"], "--workdir"),
+        (["export", "--workdir", "w"], "--out"),
+        (["demo"], "--out"),
+        (["index", "sounds", "--model", "m"], "--out"),
+        (["generate", "rain", "--model", "m"], "--out"),
+        (["generate", "rain", "--model", "m", "--out", "o"], "--data-dir"),
+        (["data", "pack", "sounds"], "--out"),
+        (["data", "soundworld"], "--data-dir"),
+        (["weights", "convert", "owner/name"], "--out"),
+        (["search", "rain"], "--index"),
+        (["search", "rain", "--model", "m"], "--audio"),
+        (["page"], "--index"),
+        (["page", "--model", "m"], "--audio"),
+        (["score", "a.csv", "b.csv", "--clap", "m"], "--audio"),
+    ],
+)
+def test_a_folder_without_a_name_is_not_the_current_one(audiojax, tmp_path, monkeypatch, words, flag):
+    monkeypatch.chdir(tmp_path)
+    for empty in ([flag, ""], [f"{flag}="], [flag, " "]):
+        code, out, err = audiojax(*words, *empty)
+        assert (code, out) == (2, "")
+        assert f"{flag}: is empty: name a folder." in err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("words", [["index", "", "--out", "i"], ["data", "check", ""], ["data", "pack", "", "--out", "o"]])
+def test_nor_are_sounds_without_a_place_those_of_the_current_one(audiojax, words):
+    code, out, err = audiojax(*words)
+    assert (code, out) == (2, "")
+    assert "is empty: name a folder." in err
 
 
 @pytest.fixture
@@ -137,6 +183,36 @@ def test_help_and_the_package_itself_import_no_jax():
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "audiojax.cli.parsing" in imported
     assert not imported & {"jax", "numpy", "rich", "transformers", "tensorflow_datasets", "librosa", "matplotlib", "absl"}
+
+
+SHOW = r"""
+import sys
+from importlib import import_module
+from audiojax.cli import main
+import_module("audiojax.cli.doctor").run = lambda args: print("caf\u00e9 \u2013 \u201crain\u201d \udcff")
+sys.exit(main(["doctor"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"),
+    [
+        ("latin-1", b"caf\xe9 ? ?rain? ?\n"),
+        ("ascii:surrogateescape", b"caf? ? ?rain? ?\n"),
+        ("ascii:backslashreplace", rb"caf\xe9 \u2013 \u201crain\u201d \udcff" + b"\n"),
+        ("utf-8", "café – “rain” ?\n".encode()),
+    ],
+)
+def test_what_an_encoding_lacks_is_replaced(encoding, printed):
+    done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, timeout=60, env=os.environ | {"PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")
+
+
+def test_standard_output_may_be_closed_from_the_start():
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m audiojax.cli --version >&-', sys.executable], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_closed_pipe_ends_quietly():

@@ -31,12 +31,12 @@ sys.exit(main(sys.argv[1:]))
 VALUES = ["rain on a roof", "", "0.06", 2, 3.5, "ddim", 3, 1, None, 0.5]  # of the form that makes sounds
 
 
-@pytest.mark.parametrize(("host", "own"), [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True)])
-def test_addresses_of_this_machine_alone_are_known(host, own):
-    assert is_loopback(host) is own
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "localhost"])
+def test_addresses_of_this_machine_alone_are_known(host):
+    assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.3", "::", "example.org", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.3", "example.org", ""])
 def test_other_addresses_are_open_to_the_network(host):
     assert not is_loopback(host)
 
