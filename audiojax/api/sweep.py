@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 from rich.console import Console
+from rich.text import Text
 
 from audiojax.api.bridging.bridge import Bridge
 from audiojax.api.bridging.evaluate import load_gaps
@@ -115,7 +116,7 @@ def sweep(
     measured: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for number, ((setting, seed), loaded) in enumerate(zip(plans, configs, strict=True), 1):
         name = setting_name(setting)
-        console.rule(f"{number} of {len(plans)}: {name}, seed {seed}")
+        console.rule(Text(f"{number} of {len(plans)}: {name}, seed {seed}"))
         folder = workdir / name / f"seed{seed}"
         train(loaded, folder, progress=progress)
         trained_on = data_name(to_dict(loaded.data))

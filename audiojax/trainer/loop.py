@@ -127,7 +127,9 @@ def fit(
     """
     main = jax.process_index() == 0
     console = console or Console(stderr=True)
-    say, warn = ((partial(c.print, highlight=False, soft_wrap=True) if main else _silence) for c in (console, Console(stderr=True)))
+    say, warn = (
+        (partial(c.print, highlight=False, markup=False, soft_wrap=True) if main else _silence) for c in (console, Console(stderr=True))
+    )
     run, variables = _set_up(task, phase, init_batch, init_params, init_model_state)
     layout = run.layout
     folder = Path(workdir) / "checkpoints" / phase.name

@@ -78,9 +78,9 @@ class Bar:
         )
         self.progress.update(self.task, note=note)
         if self.active and not self.console.is_terminal:
-            self.console.print(f"{self.phase} {step}/{self.steps}: {note}", highlight=False, soft_wrap=True)
+            self.console.print(f"{self.phase} {step}/{self.steps}: {note}", highlight=False, markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """One line above the bar."""
         if self.active:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
