@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from audiojax.pretrained.kinds import expect, number, size
 from audiojax.pretrained.llama import KIND
 from audiojax.pretrained.reading import open_weights
 from audiojax.pretrained.rules import Family, Layout, Row
-from audiojax.pretrained.store import new_folder
+from audiojax.pretrained.store import new_folder, whole_folder
 from audiojax.towers.llama import LlamaTower
 from audiojax.typing import Params
 
@@ -84,12 +83,9 @@ def save_adapter(params: Params, lora: Lora, out: str | os.PathLike) -> Path:
         "target_modules": [TARGETS[name] for name in lora.targets],
         "bias": "none",
     }
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as made:
-        partial = Path(made) / target.name
-        partial.mkdir()
+    with whole_folder(target) as partial:
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial / "adapter_model.safetensors")
         (partial / "adapter_config.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, target)
     return target
 
 

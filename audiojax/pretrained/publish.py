@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -94,12 +93,11 @@ def publish_pipeline(
       frames: of the latents of a sound where no length is asked for.
 
     Raises:
-      UsageError: `out` holds something already, or a model that AudioLDM's layout has no place for.
+      UsageError: `out` holds something already or cannot be written, or a model that AudioLDM's layout has no place for.
       AudiojaxError: too little disk.
     """
     target = store.new_folder(out)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as made:
-        partial = Path(made) / target.name
+    with store.whole_folder(target) as partial:
         for part, (kind, _, _) in PIPELINE_PARTS.items():
             publish_tower(towers[part], kind, partial / part, said={"sample_size": frames} if part == "unet" else {})
         towers["text_encoder"].tokenizer.save_cleaning(partial / "tokenizer", max_tokens)
@@ -109,7 +107,6 @@ def publish_pipeline(
         for name, facts in files.items():
             (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, target)
     return target
 
 

@@ -8,7 +8,9 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +139,7 @@ def open_converted(
 
     def target(key_path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
         path = "/".join(str(key.key) for key in key_path[1:])  # without the collection
-        where = SingleDeviceSharding(jax.devices()[0]) if sharding is None else sharding
+        where = SingleDeviceSharding(jax.local_devices()[0]) if sharding is None else sharding
         where = plan.sharding(path, leaf.shape, where) if isinstance(where, Mesh) else where
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
 
@@ -185,9 +187,35 @@ def new_folder(folder: str | os.PathLike) -> Path:
     return target
 
 
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside `target`, whose parent is made; what is written to it becomes `target`, whole or not at all.
+
+    Raises:
+      UsageError: the place cannot be written.
+    """
+    make_parent(target)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as made:
+            partial = Path(made) / target.name
+            partial.mkdir()
+            yield partial
+            os.replace(partial, target)
+    except OSError as error:
+        raise UsageError(f"{shown(target)}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def make_parent(target: Path) -> None:
+    """Makes the folder that `target` is to lie in. UsageError where it cannot be made."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{shown(target.parent)}: cannot be made ({error.strerror}); choose another place") from error
+
+
 def check_disk(target: Path, need: int) -> None:
-    """AudiojaxError where `need` bytes and a tenth more are not free for `target`, whose parent is made."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """AudiojaxError where `need` bytes and a tenth more are not free for `target`, whose parent is made; UsageError where it cannot be."""
+    make_parent(target)
     free = shutil.disk_usage(target.parent).free
     if free < 1.1 * need + 2**20:
         raise AudiojaxError(f"{shown(target)}: needs {1.1 * need / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free; free some disk")

@@ -13,6 +13,7 @@ from audiojax.errors import UsageError
 from audiojax.text.normalise import PUNCTUATION
 
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"), ("*.model",))  # a folder holds all files of one
 PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))  # their ids in every vocabulary that `Tokenizer.train` learns; words come after them
 
 
@@ -30,26 +31,33 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
-        """Opens a folder in Hugging Face format (tokenizer.json, or an older vocab.txt, beside tokenizer_config.json), offline.
+        """Opens a folder in Hugging Face format (tokenizer.json, or an older vocabulary, beside tokenizer_config.json), offline.
+
+        Nothing in the folder is executed.
 
         A tokenizer without a padding token, such as LLaMA's, pads with its end token: the mask says what is padding.
 
         Raises:
-          UsageError: no such folder, no tokenizer in it, or a tokenizer without a token to pad with.
+          UsageError: no such folder, no vocabulary in it, or a tokenizer that cannot be read, needs its own code, or has no padding token.
         """
         from transformers import AutoTokenizer
 
         if not Path(folder).is_dir():
             raise UsageError(f"{folder}: no such folder; a tokenizer is a folder with tokenizer.json and tokenizer_config.json")
+        if not any(
+            all(any(Path(folder).glob(file)) for file in files) for files in VOCABULARIES
+        ):  # transformers would make an empty one up
+            looked = ", ".join(" with ".join(files) for files in VOCABULARIES)
+            raise UsageError(f"{folder}: holds no tokenizer's vocabulary: looked for {looked}")
         try:
-            backend = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+            backend = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         except Exception as error:  # the package raises OSError, ValueError, KeyError, or an error of its parser
             raise UsageError(f"{folder}: no tokenizer can be read here ({str(error).splitlines()[0]})") from error
         if backend.pad_token_id is None:
             backend.pad_token = backend.eos_token or backend.unk_token
         if not backend.is_fast or backend.pad_token_id is None:
             raise UsageError(f"{folder}: the tokenizer needs a fast (tokenizer.json) form and a padding token")
-        return cls._wrap(backend)
+        return cls._wrap(backend, f"{folder}: the tokenizer")
 
     @classmethod
     def train(cls, captions: Iterable[str], vocab_size: int) -> "Tokenizer":
@@ -71,14 +79,17 @@ class Tokenizer:
         engine.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
         )
-        return cls._wrap(BertTokenizerFast(tokenizer_object=engine, **SPECIAL))
+        return cls._wrap(BertTokenizerFast(tokenizer_object=engine, **SPECIAL), "the tokenizer")
 
     @classmethod
-    def _wrap(cls, backend: Any) -> "Tokenizer":
+    def _wrap(cls, backend: Any, name: str) -> "Tokenizer":
+        """UsageError, with the tokenizer's name, where it leaves nothing of a text."""
         backend.backend_tokenizer.no_padding()
         backend.backend_tokenizer.no_truncation()
         special = backend.backend_tokenizer.encode("a").special_tokens_mask
         content = [i for i, flag in enumerate(special) if not flag]
+        if not content:
+            raise UsageError(f"{name} has no token for the letter 'a': its vocabulary is empty or damaged")
         return cls(backend, len(special) - 1 - content[-1])
 
     @property

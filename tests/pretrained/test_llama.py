@@ -190,11 +190,11 @@ def test_an_adapter_of_peft(tower, tmp_path):
     lora = Lora(3, 6.0, 0.1, ("down", "query", "value"))
     module = Llama(CONFIG, lora=lora)
     params = filled_variables(module, *INPUTS)["params"]
-    save_adapter(params, lora, tmp_path / "adapter")
-    names = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    save_adapter(params, lora, tmp_path / "new" / "adapter")  # its parent is made
+    names = load_file(tmp_path / "new" / "adapter" / "adapter_model.safetensors")
     assert names["base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight"].shape == (3, 16)
     assert names["base_model.model.model.layers.0.mlp.down_proj.lora_B.weight"].shape == (16, 3)
-    adapted = add_adapter(tower, tmp_path / "adapter")
+    adapted = add_adapter(tower, tmp_path / "new" / "adapter")
     assert adapted.module.lora == lora
     jax.tree.map(np.testing.assert_array_equal, adapted.params["params"], params)  # filled by path: the base is the same
     np.testing.assert_allclose(merge_adapter(adapted)(*INPUTS), adapted(*INPUTS), rtol=1e-4, atol=1e-4)

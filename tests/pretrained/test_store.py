@@ -64,6 +64,22 @@ def test_it_opens_on_a_mesh_and_in_half_precision(source, converted):
     assert {leaf.dtype for leaf in jax.tree.leaves(half.params)} == {jnp.dtype(jnp.bfloat16)}
 
 
+def test_by_default_it_lies_on_a_device_of_this_process(converted, monkeypatch):
+    third = jax.devices()[3]
+    monkeypatch.setattr(jax, "local_devices", lambda: [third])  # as in a process that is not the first
+    assert {leaf.device for leaf in jax.tree.leaves(store.open_converted(converted).params)} == {third}
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UsageError, match="file: cannot be made"), store.whole_folder(tmp_path / "file" / "out"):
+        pass
+    place = store.whole_folder(tmp_path / "new" / "out")
+    with pytest.raises(UsageError, match=r"out: cannot be written \(No such file or directory\)"), place as partial:
+        (partial / "absent" / "a.json").write_text("{}")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_the_public_layout_comes_back(source, converted, tmp_path):
     out = publish_converted(converted, tmp_path / "public")
     ours, theirs = load_file(out / "model.safetensors"), load_file(source[0] / "model.safetensors")

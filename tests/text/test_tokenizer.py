@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer as Engine
+from tokenizers import models
 
 from audiojax.errors import UsageError
 from audiojax.text.tokenizer import Tokenizer
@@ -146,7 +148,7 @@ def test_bad_lengths_and_folders(tokenizer, tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
         Tokenizer.load(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="no tokenizer"):
+    with pytest.raises(UsageError, match="empty: holds no tokenizer's vocabulary: looked for tokenizer.json, vocab.txt, vocab.json with"):
         Tokenizer.load(tmp_path / "empty")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "tokenizer.json").write_text("{")
@@ -154,6 +156,35 @@ def test_bad_lengths_and_folders(tokenizer, tmp_path):
         Tokenizer.load(tmp_path / "broken")
     with pytest.raises(UsageError, match="no captions"):
         Tokenizer.train([], 100)
+
+
+@pytest.mark.parametrize("kind", ["BertTokenizer", "RobertaTokenizer", "T5Tokenizer"])
+def test_a_folder_without_its_vocabulary_is_refused(tmp_path, kind):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "vocab.json").write_text('{"a": 0}')  # half of a vocabulary of byte pairs
+    with pytest.raises(UsageError, match="holds no tokenizer's vocabulary"):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_vocabulary_without_words_is_refused(tmp_path):
+    Engine(models.BPE()).save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}')
+    with pytest.raises(UsageError, match="the tokenizer has no token for the letter 'a'"):
+        Tokenizer.load(tmp_path)
+
+
+def test_code_in_a_folder_is_neither_run_nor_asked_about(tokenizer, tmp_path, monkeypatch):
+    tokenizer.save(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | own))
+    (tmp_path / "own.py").write_text("raise SystemExit('the code was run')\n")
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *words: asked.append(words) or "y")
+    with pytest.raises(UsageError, match="no tokenizer can be read here"):
+        Tokenizer.load(tmp_path)
+    assert not asked
 
 
 def test_no_jax_is_imported():
