@@ -4,6 +4,7 @@ Nothing here touches the network unless `download=True`.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,8 @@ from audiojax.pretrained.catalog import entry_of
 
 SMALL_FILES = (".json", ".txt", ".model", ".md")  # configs, vocabularies, the model card
 WEIGHT_FILES = (".safetensors", ".bin", ".pth", ".pt")  # in the order of preference
+VARIANT = r"\.(fp16|bf16|fp32|non_ema|ema)(?=[.-])"  # in the name of a file that holds the same weights in another form
+SHARD = r"-\d{5}-of-\d{5}"
 UNNEEDED = ("training_args.bin", "optimizer.bin", "scheduler.bin")
 OTHER_FRAMEWORKS = ("onnx", "openvino", "coreml", "runs")
 
@@ -67,7 +70,7 @@ def advice_on(name: str | os.PathLike, revision: str | None = None) -> list[str]
 def wanted_files(files: Iterable[str]) -> list[str]:
     """Of the files of a repository those that a tower is made from: in every folder one form of the weights, and the small files.
 
-    Safetensors come before torch's pickles, and whole names before variants such as model.fp16.safetensors.
+    Safetensors come before torch's pickles, and whole names before their variants such as model.fp16.safetensors.
     """
     folders: dict[str, list[str]] = {}
     for file in files:
@@ -77,8 +80,9 @@ def wanted_files(files: Iterable[str]) -> list[str]:
     wanted = []
     for names in folders.values():
         wanted += [name for name in names if name.endswith(SMALL_FILES)]
+        stems = {_stem(name) for name in names if name.endswith(WEIGHT_FILES)}
         for ending in WEIGHT_FILES:
-            weights = [name for name in names if name.endswith(ending) and not _is_variant(name)]
+            weights = [name for name in names if name.endswith(ending) and not _is_variant(name, stems)]
             if weights:
                 wanted += weights
                 break
@@ -142,6 +146,13 @@ def _download(repo: str, revision: str | None) -> Path:
     return folder
 
 
-def _is_variant(name: str) -> bool:
-    """model.fp16.safetensors, but not model-00001-of-00002.safetensors."""
-    return "." in PurePosixPath(name).stem
+def _is_variant(name: str, stems: set[str]) -> bool:
+    """Whether a file such as model.fp16.safetensors has the whole name beside it; a dot alone says nothing (epoch_15_esc_90.14.pt)."""
+    file = PurePosixPath(name).name
+    plain = re.sub(VARIANT, "", file)
+    return plain != file and _stem(plain) in stems
+
+
+def _stem(name: str) -> str:
+    """The name of a file of weights without ending and number: "model" of model-00001-of-00002.safetensors."""
+    return PurePosixPath(re.sub(SHARD, "", name)).stem

@@ -18,6 +18,7 @@ from audiojax.towers.base import Tower
 
 MAX_SIZE = 1_000_000  # of a vocabulary, the largest of all
 
+ADAPTER = "adapter_config.json"  # beside the weights of a peft adapter
 OWN = "audiojax"  # table of config.json, or of a file's metadata, with what a public layout has no words for
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -33,12 +34,14 @@ class Checkpoint:
       facts: what config.json holds; empty for a bare file.
       shapes: name -> shape of the tensors.
       extra: plain values that a torch file keeps beside its tensors.
+      file: name of the file of the tensors, or of their list.
     """
 
     folder: Path
     facts: Mapping[str, Any]
     shapes: Shapes
     extra: Mapping[str, Any]
+    file: str = ""
 
     @property
     def own(self) -> Mapping[str, Any]:

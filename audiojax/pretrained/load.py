@@ -1,6 +1,7 @@
 """A public checkpoint as one of our towers: finds out what a file or folder holds, makes the module, and fills it. Offline.
 
-A folder in the layout of transformers or diffusers says what it is in config.json; a bare file is known by its tensors' names.
+A folder in the layout of transformers or diffusers says what it is in config.json; a bare file is known by its tensors' names, else by the
+config.json beside it.
 """
 
 import json
@@ -20,7 +21,7 @@ from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.partition import param_spec
 from audiojax.pretrained import audiomae, beats, bert, clap, fluency, hifigan, laion_clap, llama, panns, parts, rules, t5, unet, vae
-from audiojax.pretrained.kinds import Checkpoint, Kind
+from audiojax.pretrained.kinds import ADAPTER, Checkpoint, Kind, Shapes
 from audiojax.pretrained.reading import WeightFile, open_weights
 from audiojax.towers.base import Tower
 from audiojax.typing import Array
@@ -138,7 +139,7 @@ def read(
       names: of this part -> in the file.
 
     Raises:
-      ConversionError: the file does not fit.
+      ConversionError: the file does not fit; names the config.json that it was held against.
     """
 
     def put(path: str, array: np.ndarray) -> Any:
@@ -147,7 +148,11 @@ def read(
         return placed
 
     family = plan.kind.family(plan.config)
-    params, report = rules.load(plan.checkpoint.shapes, lambda name: weights[names[name]], plan.variables, family, put)
+    try:
+        params, report = rules.load(plan.checkpoint.shapes, lambda name: weights[names[name]], plan.variables, family, put)
+    except rules.ConversionError as error:
+        held = f"{shown(plan.checkpoint.folder / 'config.json')}: " if plan.checkpoint.facts else ""
+        raise rules.ConversionError(f"{held}{error}") from error
     return params, replace(report, used={path: names[name] for path, name in report.used.items()})
 
 
@@ -164,15 +169,15 @@ def placer(plan: Blueprint, sharding: Sharding | Mesh | None) -> Callable[[str, 
 
 
 def look_at(path: Path, weights: WeightFile) -> Checkpoint:
-    """What can be seen of a file or folder.
+    """What can be seen of a file or folder; of a file that is known by its tensors' names no config.json, which may be another model's.
 
     Raises:
       UsageError: its config.json cannot be read.
     """
     folder = path if path.is_dir() else path.parent
     file = folder / "config.json"
-    facts = {}
-    if file.is_file():
+    facts, shapes = {}, weights.shapes()
+    if file.is_file() and not (path.is_file() and recognised(shapes)):
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
             if "architecture" in facts:  # timm's names one of its networks and no sizes: the tensors say more
@@ -182,7 +187,12 @@ def look_at(path: Path, weights: WeightFile) -> Checkpoint:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(f"{shown(file)}: is no config of transformers or diffusers (no model_type can be read)") from error
     extra = weights.extra if weights.format.startswith("torch") else {key: _value(text) for key, text in weights.extra.items()}
-    return Checkpoint(folder, facts, weights.shapes(), extra)
+    return Checkpoint(folder, facts, shapes, extra, weights.source.name)
+
+
+def recognised(shapes: Shapes) -> str | None:
+    """The name of the kind whose bare files have tensors of these names and shapes."""
+    return next((name for name, kind in KINDS.items() if kind.recognise and kind.recognise(shapes)), None)
 
 
 def _value(text: Any) -> Any:
@@ -211,9 +221,10 @@ def find_kind(path: Path, checkpoint: Checkpoint) -> str:
                 return name
         known = ", ".join(sorted(name for kind in KINDS.values() for name in kind.types))
         raise UsageError(f"{shown(checkpoint.folder / 'config.json')}: models of type {model!a:.80} are not known; there are {known}")
-    for name, kind in KINDS.items():
-        if kind.recognise and kind.recognise(checkpoint.shapes):
-            return name
+    if name := recognised(checkpoint.shapes):
+        return name
+    if (checkpoint.folder / ADAPTER).is_file():
+        raise UsageError(f"{shown(path)}: holds an adapter and no model: load_pretrained(LLAMA, adapter={shown(path)!r}) opens both")
     raise UsageError(f"{shown(path)}: no config.json, and its tensors' names are not known: give the folder that the model came in")
 
 
@@ -221,4 +232,5 @@ def check_depth(config: Any, checkpoint: Checkpoint) -> None:
     """A model of a million layers would take hours to trace, and it can be seen at once that the file has not as many tensors."""
     layers, tensors = getattr(config, "layers", 0), len(checkpoint.shapes)
     if layers > tensors:
-        raise UsageError(f"config.json speaks of {layers} layers, and the file has {tensors} tensors: they do not belong together")
+        told = f"{shown(checkpoint.folder)}: its config speaks of {layers} layers, and the file has {tensors} tensors"
+        raise UsageError(f"{told}: they do not belong together")

@@ -7,6 +7,7 @@ import numpy as np
 from audiojax.audio.spectral import PANNS_16K, PANNS_32K, MelConfig
 from audiojax.encoders.panns import PRESETS, Panns, PannsConfig
 from audiojax.errors import UsageError
+from audiojax.files import shown
 from audiojax.pretrained.kinds import OWN, Checkpoint, Kind, Public, Shapes, differences, overridden, section
 from audiojax.pretrained.rules import Family, Row
 from audiojax.towers.panns import PannsTower
@@ -20,6 +21,7 @@ ROWS = (
 )
 FRONT_END = (r"spectrogram_extractor\..*", r"logmel_extractor\..*", r".*\.num_batches_tracked")  # we compute it, and the counters
 RATES = {513: "published_32k", 257: "published_16k"}  # rows of the mel matrix in the file -> preset
+DECISION_LEVEL = "DecisionLevel"  # in the names of CNN14's relatives that tag every frame
 WHERE = "metadata of the file"
 FRONT_ENDS = {16_000: PANNS_16K, 32_000: PANNS_32K}
 HEAD = (r"(fc1|fc_audioset)\..*",)
@@ -38,8 +40,10 @@ def config_of(checkpoint: Checkpoint) -> PannsConfig:
     Both rates have the same shapes, but not the same spectrogram: 16 kHz files keep a mel matrix of 257 rows.
 
     Raises:
-      UsageError: a file of another rate.
+      UsageError: a file of another rate, or of another network with the same tensors, which its name alone tells.
     """
+    if DECISION_LEVEL in checkpoint.file:
+        raise UsageError(f"{shown(checkpoint.file)}: {DECISION_LEVEL} networks pool otherwise than CNN14: take Cnn14_mAP=0.431.pth")
     shapes = checkpoint.shapes
     arch = "resnet38" if any("resnet." in name for name in shapes) else "cnn14"
     mel = next((shape for name, shape in shapes.items() if name.endswith("melW")), (513, 64))

@@ -26,7 +26,9 @@ from audiojax.pretrained.torch_files import LeftOut, read_torch
 
 SAFETENSORS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 TORCH = ("pytorch_model.bin.index.json", "pytorch_model.bin", "diffusion_pytorch_model.bin")
-PATTERNS = ("*.safetensors.index.json", *SAFETENSORS, "*.safetensors", *TORCH)  # of the weights in a folder, the first one goes
+AUTHORS = ("*.pth", "*.pt")  # of authors who name their file as they like
+NAMED = ("*.safetensors.index.json", *SAFETENSORS, "*.safetensors", *TORCH)
+PATTERNS = (*((name,) for name in NAMED), AUTHORS)  # of the weights in a folder, the first one goes
 USUAL_KEYS = ("state_dict", "model")
 READABLE = "audiojax reads safetensors files and torch checkpoints"
 
@@ -106,7 +108,7 @@ def open_weights(path: str | os.PathLike, key: str | None = None) -> WeightFile:
 
     A folder stands for the weights in it, the first of: `*.safetensors.index.json`, `model.safetensors`,
     `diffusion_pytorch_model.safetensors`, the only `*.safetensors`, `pytorch_model.bin.index.json`, `pytorch_model.bin`,
-    `diffusion_pytorch_model.bin`.
+    `diffusion_pytorch_model.bin`, the only `*.pth` or `*.pt`.
 
     A torch checkpoint is a dictionary, of tensors or of dictionaries of which one holds them. The names of that one are the names here,
     unchanged: nothing is joined. It is `key` where that is given (with "" for the outermost, "a.b" for b in a); else "state_dict" or
@@ -137,23 +139,24 @@ def open_weights(path: str | os.PathLike, key: str | None = None) -> WeightFile:
 
 def holds_weights(folder: Path) -> bool:
     """Whether `open_weights` finds something to open in a folder."""
-    return any(_files_like(folder, pattern) for pattern in PATTERNS)
+    return any(_files_like(folder, patterns) for patterns in PATTERNS)
 
 
-def _files_like(folder: Path, pattern: str) -> list[Path]:
-    return sorted(file for file in folder.glob(pattern) if file.name[0] != ".")  # some systems keep notes in hidden twins
+def _files_like(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    found = {file for pattern in patterns for file in folder.glob(pattern)}
+    return sorted(file for file in found if file.name[0] != ".")  # some systems keep notes in hidden twins
 
 
 def _in_folder(folder: Path) -> Path:
     """The file in a folder that holds its weights or lists them."""
-    for pattern in PATTERNS:
-        found = _files_like(folder, pattern)
+    for patterns in PATTERNS:
+        found = _files_like(folder, patterns)
         if len(found) == 1:
             return found[0]
         if found:
             names = ", ".join(shown(file.name) for file in found[:3])
-            raise UsageError(f"{shown(folder)} has {len(found)} files like {pattern} ({names}, ...); name one of them")
-    looked = ", ".join(("*.safetensors.index.json", "*.safetensors", *TORCH))
+            raise UsageError(f"{shown(folder)} has {len(found)} files like {' or '.join(patterns)} ({names}, ...); name one of them")
+    looked = ", ".join(("*.safetensors.index.json", "*.safetensors", *TORCH, *AUTHORS))
     raise UsageError(f"{shown(folder)} has no weights: looked for {looked}; if the file has another name, give its path")
 
 

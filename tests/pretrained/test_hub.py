@@ -136,6 +136,21 @@ def test_one_form_of_the_weights_in_each_folder():
 
 
 @pytest.mark.parametrize(
+    ("wanted", "left"),
+    [
+        (["music_audioset_epoch_15_esc_90.14.pt"], []),  # a dot that begins no variant
+        (["Cnn14_mAP=0.431.pth", "README.md"], []),
+        (["unet/model.fp16.safetensors"], []),  # there is no other
+        (["model.safetensors"], ["model.fp16.safetensors", "model.bf16.safetensors", "pytorch_model.bin", "pytorch_model.fp16.bin"]),
+        (["model.bin"], ["model.fp16.safetensors", "model.non_ema.bin"]),
+        (["a-00001-of-00002.bin", "a-00002-of-00002.bin"], ["a.fp16-00001-of-00001.bin", "a.ema.bin"]),
+    ],
+)
+def test_variants_are_left_where_the_whole_name_is(wanted, left):
+    assert wanted_files(left + wanted) == sorted(wanted)
+
+
+@pytest.mark.parametrize(
     ("card", "licence"),
     [
         ("---\nlicense: mit\n---\n", "mit"),

@@ -103,6 +103,34 @@ def test_a_file_of_the_panns_authors(tmp_path, monkeypatch, arch):
     jax.tree.map(np.testing.assert_array_equal, dict(tower.params), variables)
 
 
+def panns_file(path):
+    """Writes a narrow CNN14 as its authors do, and returns the path."""
+    config = replace(PANNS_PRESETS["cnn14"]["published_32k"], channels=(2, 3, 4))
+    variables = filled_variables(Panns(config), np.zeros((1, 64, 64), np.float32))
+    state = {name: torch_layout.tensor(array) for name, array in export(variables, panns.family(config)).items()}
+    path.write_bytes(torch_layout.zip_file({"model": state}))
+    return path
+
+
+def test_a_bare_file_is_known_beside_another_models_config(tmp_path, monkeypatch):
+    narrow = replace(PANNS_PRESETS["cnn14"]["published_32k"], channels=(2, 3, 4))
+    monkeypatch.setitem(PANNS_PRESETS["cnn14"], "published_32k", narrow)
+    path = panns_file(tmp_path / "Cnn14_mAP=0.431.pth")
+    assert load_tower(tmp_path).config == load_tower(path).config  # the folder has no config yet
+    for text in (json.dumps(BERT), "{not json"):
+        (tmp_path / "config.json").write_text(text)
+        assert load_tower(path).config.arch == "cnn14"
+    (tmp_path / "config.json").write_text(json.dumps(BERT))
+    save_file({name: np.zeros(1, np.float32) for name in "abc"}, tmp_path / "other.safetensors")
+    with pytest.raises(ConversionError, match=r"config.json: these weights do not fit the model \(BERT\)"):
+        load_tower(tmp_path / "other.safetensors")
+
+
+def test_a_network_that_only_its_name_tells_from_cnn14_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="Max_mAP=0.385.pth: DecisionLevel networks pool otherwise than CNN14"):
+        load_tower(panns_file(tmp_path / "Cnn14_DecisionLevelMax_mAP=0.385.pth"))
+
+
 def test_panns_are_known_by_their_names(tmp_path):
     def panns_config(shapes):
         return panns.config_of(Checkpoint(tmp_path, {}, shapes, {}))

@@ -248,6 +248,10 @@ def test_a_folder_stands_for_the_best_file_in_it(tmp_path):
         UsageError, match=r"has no weights: looked for \*.safetensors.index.json, \*.safetensors, pytorch_model.bin.index.json"
     ):
         open_weights(tmp_path)
+    assert mark("esc_90.14.pt") == ["esc_90.14.pt"]
+    write(tmp_path / "b.pth", zip_file({"b": tensor(np.zeros(1))}))
+    with pytest.raises(UsageError, match=r"has 2 files like \*.pth or \*.pt \(b.pth, esc_90.14.pt"):
+        open_weights(tmp_path)
     assert mark("diffusion_pytorch_model.bin") == ["diffusion_pytorch_model.bin"]
     assert mark("pytorch_model.bin") == ["pytorch_model.bin"]
     (tmp_path / "._any.safetensors").write_bytes(b"a hidden twin")
