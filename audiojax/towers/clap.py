@@ -58,13 +58,12 @@ class ClapTextTower(Tower):
         Texts are cut at `max_tokens`, or at the positions of the encoder, which are 512 as in transformers.
 
         Raises:
-          UsageError: the tower has no tokenizer.
+          UsageError: the tower has no tokenizer, or what is given is no list of texts.
         """
-        if self.tokenizer is None:
-            raise UsageError(NO_TOKENIZER)
+        cleaned = cleaned_texts(self, texts)
         longest, found = min(self.max_tokens or self.config.text.max_length, self.config.text.max_length), []
         padding = self.tokenizer.pad_id if self.config.text.padding_id is None else self.config.text.padding_id
-        for row in self.tokenizer.rows([self.clean(text) for text in texts], longest, allow_empty=True):
+        for row in self.tokenizer.rows(cleaned, longest, allow_empty=True):
             length = min(longest, 1 << max(len(row) - 1, 15).bit_length())  # few shapes, few programs
             ids = np.full((1, length), padding, np.int32)
             ids[0, : len(row)] = row
@@ -149,14 +148,11 @@ class ClapTower(Tower):
         Raises:
           UsageError: the tower has no tokenizer, or what is given is no list of texts.
         """
-        if self.tokenizer is None:
-            raise UsageError(NO_TOKENIZER)
-        if isinstance(texts, str):
-            raise UsageError("a list of texts is needed, not one text")
+        cleaned = cleaned_texts(self, texts)
         length = min(self.max_tokens, self.config.text.max_length)
         found: dict[int, np.ndarray] = {}
         batches = Batches(partial(text_features, self.module, self.params), self.batch, found.__setitem__)
-        for i, row in enumerate(zip(*self.tokenizer.encode([self.clean(text) for text in texts], length, allow_empty=True), strict=True)):
+        for i, row in enumerate(zip(*self.tokenizer.encode(cleaned, length, allow_empty=True), strict=True)):
             batches.put(i, row)
         batches.finish()
         return unit_rows([found[i] for i in range(len(found))], self.config.projection)
@@ -183,6 +179,19 @@ class ClapTower(Tower):
         """
         tokens = checked_tokens(input_ids, attention_mask, self.config.text.vocab_size)
         return infer(self.module, self.params, *tokens, method="encode_text").features
+
+
+def cleaned_texts(tower: ClapTextTower | ClapTower, texts: Sequence[str]) -> list[str]:
+    """Texts as the tokenizer of a tower takes them.
+
+    Raises:
+      UsageError: the tower has no tokenizer; or one text, whose letters would be taken for texts.
+    """
+    if tower.tokenizer is None:
+        raise UsageError(NO_TOKENIZER)
+    if isinstance(texts, str):
+        raise UsageError("a list of texts is needed, not one text")
+    return [tower.clean(text) for text in texts]
 
 
 class Batches:

@@ -9,6 +9,8 @@ from audiojax.audio.io import resample
 from audiojax.errors import UsageError
 from audiojax.typing import Array
 
+MOST_CHANNELS = 8  # of a sound; a clip of so few samples is none
+
 Waveforms = Float[Array | np.ndarray, "*b n"] | Sequence[Float[Array | np.ndarray, " n"]]
 
 
@@ -20,12 +22,17 @@ def clips_at(waveforms: Waveforms, sample_rate: int, to_rate: int) -> Iterator[F
       sample_rate: of all of them, Hz.
 
     Raises:
-      UsageError: a clip that is empty, not mono, of whole numbers or not finite; or a rate that is no positive whole number.
+      UsageError: a clip that is empty, not mono, of whole numbers or not finite; one number, or what rather is one clip [n, channels]; or a
+        rate that is no positive whole number.
     """
     if not isinstance(sample_rate, int | np.integer) or sample_rate < 1:
         raise UsageError(f"sample rate {sample_rate!r}: a positive whole number of Hz is needed")
     listed = isinstance(waveforms, list | tuple) and any(np.ndim(clip) for clip in waveforms)
     clips = waveforms if listed else np.asarray(waveforms)
+    if not listed and clips.ndim == 0:
+        raise UsageError("a waveform is needed, [n] or [b, n], not one number")
+    if not listed and clips.ndim == 2 and 0 < clips.shape[1] <= MOST_CHANNELS and clips.shape[1] < clips.shape[0]:
+        raise UsageError(f"waveforms of the shape {list(clips.shape)} look like one clip [n, channels]: mix to mono, or transpose")
     if not listed and clips.ndim == 1 and clips.size:
         clips = clips[None]
     for i, clip in enumerate(clips):

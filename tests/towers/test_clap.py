@@ -98,6 +98,10 @@ def test_the_text_half_gives_embeddings_of_any_length(plain):
     embedding = np.asarray(half(ids.tolist(), mask.tolist()))
     norm = np.linalg.norm(embedding, axis=1, keepdims=True)
     np.testing.assert_allclose(embedding / norm, plain.text_features(ids, mask), rtol=1e-4, atol=1e-6)
+    with pytest.raises(UsageError, match="came without a tokenizer"):
+        half.embed_text(["rain"])
+    with pytest.raises(UsageError, match="a list of texts is needed"):
+        replace(half, tokenizer=plain.tokenizer).embed_text("rain")
     assert (np.abs(norm - 1) > 0.05).all()
 
 
@@ -123,6 +127,8 @@ def test_batches_are_full_and_in_order():
         (np.zeros((2, 3, 4), np.float32), RATE, {}, "one axis of samples"),
         ([np.zeros(5), np.zeros(0)], RATE, {}, "waveform 1 of 2 has the shape .0."),
         ([[0.0, 1.0], np.zeros((1, 2))], RATE, {}, "one axis of samples"),
+        (np.zeros((9, 2), np.float32), RATE, {}, r"shape \[9, 2\] look like one clip \[n, channels\]: mix to mono, or transpose"),
+        (np.float32(0.5), RATE, {}, "not one number"),
         (np.zeros(9, np.int16), RATE, {}, "holds int16"),
         (np.array([0.0, np.nan]), RATE, {}, "not finite"),
         (np.zeros(9), 0, {}, "sample rate 0"),

@@ -84,6 +84,8 @@ def test_a_mask_hides_padding(beats):
         (np.zeros((1, 2, 4_800)), {}, r"has the shape \[2, 4800\]: one axis of samples is needed"),
         (np.zeros((1, 879)), {}, "879 samples are too short: pad them to 880 .at 16000 Hz"),
         (np.zeros((1, 2_000)), {"sample_rate": 48_000}, "are too short: pad them to 880"),
+        ([np.zeros(4_800), np.zeros(4_000)], {"mask": np.ones((2, 4_800), bool)}, "2 clips of 2 lengths"),
+        ([np.zeros(4_800), np.zeros(4_801)], {"mask": np.ones((2, 4_800), bool), "sample_rate": 48_000}, "2 clips of 2 lengths"),
         (np.zeros((2, 4_800)), {"mask": np.ones((2, 30), bool)}, r"a mask \(2, 30\) for clips \(2, 4800\)"),
     ],
 )
