@@ -14,11 +14,13 @@ from audiojax.errors import UsageError
 from audiojax.files import shown
 from audiojax.pretrained import hub, store
 from audiojax.pretrained.catalog import CATALOG, licence_by_name
+from audiojax.pretrained.llama_lora import add_adapter
 from audiojax.pretrained.load import KINDS, draw, find_kind, load_tower, look_at
 from audiojax.pretrained.parts import folder_of, select
 from audiojax.pretrained.reading import open_weights
 from audiojax.pretrained.rules import plan
 from audiojax.towers.base import Tower
+from audiojax.towers.llama import LlamaTower
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -27,6 +29,7 @@ def load_pretrained(
     name: str | os.PathLike,
     *,
     part: str | None = None,
+    adapter: str | os.PathLike | None = None,
     dtype: str = "float32",
     param_dtype: str | None = None,
     sharding: Sharding | Mesh | None = None,
@@ -44,21 +47,23 @@ def load_pretrained(
       name: a folder or file in a public layout, a folder that `audiojax weights convert` wrote, or a name on the Hugging Face hub, which is
         looked for in the local hub cache.
       part: which model of a pipeline: "unet", "vae", "vocoder" or "text_encoder" of AudioLDM; "unet_ema" where its .ckpt keeps averages.
+      adapter: folder, or name on the hub, of a LoRA adapter of peft, which a LLaMA then has beside its weights.
       dtype: of the computation: "float32", "bfloat16" or "float16".
       param_dtype: of the weights; `dtype` by default.
       sharding: of every weight, or a mesh with the axes data, fsdp and tensor, on which the family's rules lay them out; by default all are
         on the first device. Each tensor goes from the file straight to its place.
-      download: whether a name that is not in the cache may be fetched.
+      download: whether a name that is not in the cache may be fetched, the adapter's too.
       revision: of the hub's repository.
       progress: say on stderr what was loaded, and under which licence.
       options: of the kind of checkpoint, such as heads="diffusers" of a U-Net.
 
     Raises:
       UsageError: nothing of that name, a kind that is not known, an option that it does not have.
-      AudiojaxError: damaged or refused weights, or weights that do not fit their config.
+      AudiojaxError: damaged or refused weights, or weights that do not fit their config, or an adapter that does not fit the model.
     """
     types = {"dtype": _dtype("dtype", dtype), "param_dtype": _dtype("param_dtype", param_dtype or dtype)}
     path = hub.find_checkpoint(name, download=download, revision=revision)
+    added = None if adapter is None else hub.find_checkpoint(adapter, download=download)
     if store.is_converted(path):
         if part is not None or options:
             given = "part" if part is not None else next(iter(options))
@@ -67,6 +72,10 @@ def load_pretrained(
     else:
         tower = load_tower(path, part=part, sharding=sharding, **types, **options)
         licence = licence_of(name, path)
+    if added is not None:
+        if not isinstance(tower, LlamaTower):
+            raise UsageError(f"{shown(path)}: an adapter goes with a LLaMA, and this is none: leave out adapter={shown(adapter)}")
+        tower = add_adapter(tower, added)
     said = f"{shown(name)}: {tower.report.summary()}; licence: {licence or 'not stated'}"
     Console(stderr=True, quiet=not progress).print(said, soft_wrap=True, highlight=False, markup=False)
     return tower

@@ -15,7 +15,7 @@ from audiojax.files import shown
 from audiojax.nn.lora import LORA, Lora, merge_lora
 from audiojax.partition import merge_params, split_params
 from audiojax.pretrained import rules
-from audiojax.pretrained.kinds import expect, number, size
+from audiojax.pretrained.kinds import ADAPTER, expect, number, size
 from audiojax.pretrained.llama import KIND
 from audiojax.pretrained.reading import open_weights
 from audiojax.pretrained.rules import Family, Layout, Row
@@ -85,7 +85,7 @@ def save_adapter(params: Params, lora: Lora, out: str | os.PathLike) -> Path:
     }
     with whole_folder(target) as partial:
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial / "adapter_model.safetensors")
-        (partial / "adapter_config.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (partial / ADAPTER).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return target
 
 
@@ -95,7 +95,7 @@ def read_lora(folder: Path) -> Lora:
     Raises:
       UsageError: it cannot be read, or is of a kind that `Lora` does not express.
     """
-    file = folder / "adapter_config.json"
+    file = folder / ADAPTER
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
         targets = facts["target_modules"]

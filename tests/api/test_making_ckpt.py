@@ -42,6 +42,7 @@ def test_a_ckpt_makes_sounds_and_ranks_them(tmp_path, monkeypatch):
     write_tokenizer(tmp_path / "words", byte_pairs(), 20)
     maker = audiojax.load_maker(file, tokenizer=tmp_path / "words", progress=False)
     assert all(name.startswith("model_ema.") for name in maker.networks.unet.report.used.values())
+    assert maker.networks.text.max_tokens == maker.networks.ranker.max_tokens == PLAIN.text.max_length  # not the 77 of LAION's own files
     assert maker.networks.vae.config.scaling_factor == 0.25
     (made,) = maker.generate("a dog barks", seconds=0.1, steps=2, candidates=2)
     assert made.waveform.shape == (1_600,)

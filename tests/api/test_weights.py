@@ -36,6 +36,8 @@ def test_weights_take_the_dtype_of_the_computation_unless_told(source):  # noqa:
         ({"dtype": "int8"}, "dtype is 'int8'; it takes one of float32, bfloat16, float16"),
         ({"part": "unet"}, "holds one model: leave out part"),
         ({"heads": "trained"}, "has no option 'heads'"),
+        ({"adapter": "."}, "an adapter goes with a LLaMA, and this is none: leave out adapter=[.]"),
+        ({"adapter": "no lora"}, "no lora: no such file or folder"),
     ],
 )
 def test_misuse(source, options, words):  # noqa: F811

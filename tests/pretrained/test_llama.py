@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 from safetensors.numpy import load_file, save_file
 
+import audiojax
 from audiojax.errors import UsageError
 from audiojax.models.llama import PRESETS, Llama, LlamaConfig
 from audiojax.nn.lora import Lora
@@ -199,6 +200,15 @@ def test_an_adapter_of_peft(tower, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, adapted.params["params"], params)  # filled by path: the base is the same
     np.testing.assert_allclose(merge_adapter(adapted)(*INPUTS), adapted(*INPUTS), rtol=1e-4, atol=1e-4)
     assert np.abs(adapted(*INPUTS) - tower(*INPUTS)).max() > 0.1
+
+
+def test_one_call_opens_a_model_with_its_adapter(tower, tmp_path):
+    lora = Lora(3, 6.0, 0.1)
+    save_adapter(filled_variables(Llama(CONFIG, lora=lora), *INPUTS)["params"], lora, tmp_path / "adapter")
+    opened = audiojax.load_pretrained(tmp_path / "base", adapter=tmp_path / "adapter", progress=False)
+    np.testing.assert_array_equal(opened(*INPUTS), add_adapter(tower, tmp_path / "adapter")(*INPUTS))
+    with pytest.raises(UsageError, match=r"holds an adapter and no model: load_pretrained\(LLAMA, adapter="):
+        audiojax.load_pretrained(tmp_path / "adapter")
 
 
 @pytest.mark.parametrize(

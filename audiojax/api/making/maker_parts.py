@@ -83,7 +83,8 @@ def open_maker(
             f"{shown(words)}: the tokenizer has {text.tokenizer.vocab_size} entries and the text encoder {text.config.text.vocab_size}:"
             " they do not belong together"
         )
-    own = text if isinstance(text, ClapTower) else None
+    if own := text if isinstance(text, ClapTower) else None:
+        text = own = replace(own, max_tokens=own.config.text.max_length)  # 512 in AudioLDM, and 77 in LAION's package
     found = {part: load_pretrained(place, part=part, sharding=layout.replicated, **shared) for part in ("vae", "vocoder")}
     found["unet"] = load_pretrained(place, part=unet, sharding=layout.replicated, heads=heads, **shared)
     return Maker(Networks(text=text, schedule=schedule, layout=layout, ranker=open_ranker(ranker) or own, **found), lasting_name(name))
