@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -199,7 +200,11 @@ def test_local_lets_the_processes_save_when_its_output_or_the_user_ends_it(tmp_p
     reader, writer = os.openpty() if output == "terminal" else os.pipe()
     if output == "terminal":  # the first terminal that the leader of a session opens is the one whose end it is told of
         words = ["bash", "-c", f'exec "$@" <>{os.ttyname(writer)} >&0 2>&0', "bash", *words]
-    job = subprocess.Popen(words, stdout=writer, stderr=writer, start_new_session=True, env=os.environ | PLATFORM)
+    heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that nohup runs would hand down that it is ignored
+    try:
+        job = subprocess.Popen(words, stdout=writer, stderr=writer, start_new_session=True, env=os.environ | PLATFORM)
+    finally:
+        signal.signal(signal.SIGHUP, heard)
     os.close(writer)
     seen = b""
     while b"[0] at work" not in seen or b"[1] at work" not in seen:
