@@ -16,9 +16,13 @@ Tree = TypeVar("Tree")
 
 
 def pmean(tree: Tree, axis_name: str | None = None) -> Tree:
-    """Mean over devices of every leaf, in its own dtype; exact for the global batch because shards are equally large, and for counts, which
-    are equal everywhere."""
-    return tree if axis_name is None else jax.tree.map(lambda x: jax.lax.pmean(x, axis_name).astype(x.dtype), tree)
+    """Mean over devices of every leaf of numbers with a point, exact for the global batch because shards are equally large; of counts,
+    which are equal everywhere, the count itself."""
+
+    def mean(x: Array) -> Array:
+        return (jax.lax.pmean if jnp.issubdtype(x.dtype, jnp.inexact) else jax.lax.pmax)(x, axis_name)
+
+    return tree if axis_name is None else jax.tree.map(mean, tree)
 
 
 def gather_batch(tree: Tree, axis_name: str | None = None) -> Tree:

@@ -51,7 +51,8 @@ def image_jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any
 
     @wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
-        inside = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((arguments, named)))
+        # an array made inside a jit is traced even where no argument is; under vmap and grad only arguments are
+        inside = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((jnp.zeros(()), arguments, named)))
         return jitted(inside)(*arguments, **named)
 
     return call

@@ -116,7 +116,8 @@ class Checkpoints:
     def check_disk(self, state: TrainState) -> None:
         """Raises AudiojaxError, in all processes alike, unless the disk has room for one more state."""
         need = int(1.1 * sum(leaf.nbytes for leaf in jax.tree.leaves(state))) + 2**20
-        free = from_first(shutil.disk_usage(self.directory).free)  # it changes while they look
+        # it changes while they look, and a file server may answer one of them alone
+        free = from_first(together(str(self.directory), lambda: shutil.disk_usage(self.directory).free))
         if free < need:
             raise AudiojaxError(
                 f"{self.directory}: a checkpoint needs {need / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free; free some disk"

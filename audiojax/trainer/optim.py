@@ -5,6 +5,7 @@ A group whose pattern is ".*" takes the parameters that no other group matches, 
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,9 +81,10 @@ def make_group(name: str, settings: Mapping[str, Any]) -> Group:
         raise UsageError(f"optimiser group '{name}': name='{group.name}' takes adam, adamw or sgd")
     if group.schedule not in ("constant", "step", "cosine", "linear"):
         raise UsageError(f"optimiser group '{name}': schedule='{group.schedule}' takes constant, step, cosine or linear")
-    for key in ("lr", "warmup"):
-        if not getattr(group, key) >= 0:
-            raise UsageError(f"optimiser group '{name}': {key}={getattr(group, key)} is below 0")
+    for key in ("lr", "warmup", "step_every", "clip_norm", "weight_decay"):
+        value = getattr(group, key)
+        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise UsageError(f"optimiser group '{name}': {key}={value!r:.80} is no number from 0 up")
     if group.schedule == "step" and not group.step_every:
         raise UsageError(f"optimiser group '{name}': schedule='step' needs step_every")
     if group.weight_decay and group.name != "adamw":

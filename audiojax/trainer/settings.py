@@ -67,8 +67,11 @@ def make_phase(name: str, *sections: Mapping[str, Any]) -> Phase:
     least_of = dict.fromkeys(("steps", "eval_every", "save_every", "seed"), 0)
     least_of |= dict.fromkeys(("batch_size", "accumulate", "keep", "log_every", "max_bad_steps"), 1)
     for key, least in least_of.items():
-        if getattr(phase, key) < least:
-            raise UsageError(f"phase '{name}': {key}={getattr(phase, key)} is below {least}")
-    if not 0 <= phase.ema_decay < 1:
+        value = getattr(phase, key)
+        if not isinstance(value, int):
+            raise UsageError(f"phase '{name}': {key}={value!r:.80} is no whole number")
+        if value < least:
+            raise UsageError(f"phase '{name}': {key}={value} is below {least}")
+    if not isinstance(phase.ema_decay, int | float) or not 0 <= phase.ema_decay < 1:
         raise UsageError(f"phase '{name}': ema_decay={phase.ema_decay} is outside [0, 1)")
     return phase

@@ -252,6 +252,13 @@ def test_sweep_refuses_what_measures_sounds_without_a_backbone(audiojax, calls, 
     assert err == f"audiojax: --{flag} belongs to --backbone, which systems that make sounds are measured by\n"
 
 
+def test_sweep_refuses_steps_that_make_no_path_before_it_trains(audiojax, calls):
+    swept = calls("sweep")
+    code, _, err = audiojax("sweep", "--config", "c", "--grid", "a=1", "--workdir", "w", "--backbone", "t", "--steps", "350")
+    assert (code, swept) == (2, [])
+    assert "steps is 350: the path would begin at noise level" in err
+
+
 def test_demo_and_export_pass_their_arguments(audiojax, calls):
     shown, exported = calls("demo"), calls("export", Path("models/x"))
     assert audiojax("demo", "--out", "o", "--all", "--quiet") == (0, "", "")

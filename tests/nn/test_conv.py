@@ -79,6 +79,10 @@ def test_image_jit_is_jit():
     np.testing.assert_allclose(twice(2, x, kernel), 2 * conv.conv(x, kernel), atol=1e-5)
     inside = jax.jit(lambda x: twice(2, x, kernel) + 1)(x)  # options are for whole programs
     np.testing.assert_allclose(inside, 2 * conv.conv(x, kernel) + 1, atol=1e-5)
+    around = jax.jit(lambda one: twice(2, x, kernel) + one)(1)  # also where no argument is traced
+    np.testing.assert_allclose(around, inside, atol=1e-5)
+    mapped = jax.vmap(lambda row: twice(2, row[None], kernel)[0])(x)
+    np.testing.assert_allclose(mapped, inside - 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(("backend", "known"), [("cpu", True), ("cpu", False), ("tpu", True)])

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from audiojax.errors import AudiojaxError, UsageError
+from audiojax.trainer.agreement import OutOfReach
 from audiojax.trainer.interrupt import RunInterrupted, Signals
 from audiojax.trainer.log import read_metrics
 from audiojax.trainer.loop import fit
@@ -375,6 +376,16 @@ def test_too_little_disk(tmp_path, monkeypatch):
     with pytest.raises(AudiojaxError, match="needs 1 MiB and 0 MiB are free"):
         train(tmp_path)
     assert [p.name for p in (tmp_path / "checkpoints" / "first").iterdir() if p.name.isdigit()] == ["3"]
+
+
+def test_a_disk_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    def gone(_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    train(tmp_path, steps=3)
+    monkeypatch.setattr(shutil, "disk_usage", gone)
+    with pytest.raises(OutOfReach, match="first is out of reach"):
+        train(tmp_path)
 
 
 def test_batch_that_devices_do_not_divide_stops_before_anything_is_written(tmp_path):

@@ -58,6 +58,10 @@ def test_first_adam_step_is_the_learning_rate():
         ({"a": {"pattern": ".*", "lr": 1.0, "schedule": "poly"}}, "takes constant, step, cosine or linear"),
         ({"a": {"pattern": ".*", "lr": 1.0, "schedule": "step"}}, "needs step_every"),
         ({"a": {"pattern": ".*", "lr": 1.0, "weight_decay": 0.1}}, "needs name='adamw'"),
+        ({"a": {"pattern": ".*", "lr": None}}, "lr=None is no number from 0 up"),
+        ({"a": {"pattern": ".*", "lr": float("inf")}}, "lr=inf is no number from 0 up"),
+        ({"a": {"pattern": ".*", "lr": 1.0, "warmup": "0.1"}}, "warmup='0.1' is no number from 0 up"),
+        ({"a": {"pattern": ".*", "lr": 1.0, "clip_norm": -1}}, "clip_norm=-1 is no number from 0 up"),
     ],
 )
 def test_mistakes_are_named(groups, message):
@@ -81,6 +85,8 @@ def test_specific_group_wins_over_the_catch_all_in_any_order():
         ({"steps": -1, "batch_size": 4, "groups": {}}, "steps=-1 is below 0"),
         ({"steps": 1, "batch_size": 4, "groups": {}, "ema_decay": 1.0}, "outside"),
         ({"steps": 1, "batch_size": 4, "groups": {}, "save_every": -1}, "save_every=-1 is below 0"),
+        ({"steps": 1, "batch_size": 4, "groups": {}, "eval_every": None}, "eval_every=None is no whole number"),
+        ({"steps": 1, "batch_size": 4, "groups": {}, "ema_decay": "0.9"}, "outside"),
     ],
 )
 def test_phase_settings_are_checked(settings, message):

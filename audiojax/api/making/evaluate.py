@@ -25,7 +25,7 @@ from audiojax.api.making.retriever import Retriever
 from audiojax.api.making.score_audio import BUCKETS, READING, TITLE, ScoredSounds, score_audio
 from audiojax.api.making.sound_backbone import Backbone
 from audiojax.api.making.sound_sets import Heard, SoundSet, clip_set, file_set
-from audiojax.api.making.wishes import Wish
+from audiojax.api.making.wishes import Wish, make_plan
 from audiojax.api.opening import open_tower
 from audiojax.audio.io import resample
 from audiojax.audio.spectral import log_mel
@@ -53,7 +53,7 @@ CHARTS = (
 
 @dataclass(frozen=True)
 class SoundTest:
-    """How a system that makes sounds is measured.
+    """How a system that makes sounds is measured; UsageError for values that make no sense, before anything is trained or made.
 
     Attributes:
       backbone: whose embeddings and tags are compared: CNN14 weights, or a run of the tagger of `audiojax towers`.
@@ -91,6 +91,7 @@ class SoundTest:
         for given, known in ((self.options, OPTIONS), (self.retrieval, RETRIEVAL)):
             if odd := sorted(set(given) - set(known)):
                 raise UsageError(f"{odd[0]}: a system that makes sounds does not take it; it takes {', '.join(known)}")
+        make_plan(**self.options)
 
 
 def evaluate_maker(maker: Maker, model: Exported, tested: Tested, test: SoundTest, *, progress: bool = True) -> Evaluation:

@@ -138,7 +138,7 @@ class Maker:
           negative: what is not to be heard.
           seconds: any length up to a minute; by default that of the clips of training, 10 for public weights. Of a reference the first so
             many.
-          steps: calls of the U-Net, 1 to 500.
+          steps: calls of the U-Net, 1 to 500; a number whose path would begin far from noise, such as 400, is refused with the nearest.
           guidance: how strongly the prompt steers; 1 = without a comparison with `negative`.
           sampler: "ddim", "dpm++" (good with 20 steps) or "ddpm".
           eta: of DDIM; 0 draws nothing after the first noise.

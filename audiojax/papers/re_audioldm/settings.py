@@ -20,7 +20,7 @@ class Sampling:
 
     Attributes:
       sampler: "ddim", "dpm++" (DPM-Solver++(2M)) or "ddpm".
-      steps: calls of the U-Net on the whole path.
+      steps: calls of the U-Net on the whole path, 1 to 500; from 21 on of those whose strides of whole levels begin near pure noise.
       eta: of DDIM; 0 draws nothing after the first noise, diffusers' default.
       strength: the share of the path that is walked, from its end: 1 starts from pure noise, 0 leaves a reference as it is.
     """
@@ -36,7 +36,7 @@ class Sampling:
             raise UsageError(f"sampler is {self.sampler!a:.80}; there are {', '.join(SAMPLERS)}")
         if type(self.steps) is not int or not 1 <= self.steps <= MOST_STEPS:
             raise UsageError(f"steps is {self.steps!a:.80}; a whole number from 1 to {MOST_STEPS} is needed")
-        if self.steps > FEW_STEPS and not reaches_noise(self.steps):
+        if self.steps > FEW_STEPS and self.strength == 1 and not reaches_noise(self.steps):
             near = sorted(filter(reaches_noise, range(FEW_STEPS, MOST_STEPS + 1)), key=lambda steps: abs(steps - self.steps))[0]
             begin = 1 + (self.steps - 1) * (NOISE_LEVELS // self.steps)
             raise UsageError(

@@ -49,3 +49,8 @@ def test_a_strength_walks_its_share_of_the_end_of_the_path(sampler, steps, stren
 def test_values_that_make_no_path_are_named(options, words):
     with pytest.raises(UsageError, match=words):
         Sampling(**options)
+
+
+def test_a_reference_may_be_walked_from_by_any_number_of_steps():
+    """Such a path is to begin far from noise."""
+    assert Sampling(steps=350, strength=0.3).grid()[0] == 1 + 104 * 2
