@@ -6,9 +6,9 @@
 #   bash launch/local.sh -n 2 -- audiojax train --config configs/diffatr/soundworld.py --workdir runs/two
 #
 # Every line of output carries its process number. When one process fails, the others get SIGTERM (a training run then saves and
-# ends), and the exit code is that of the first failure. A closed terminal, or output that nobody reads any more, ends all of them in
-# the same way with code 129. No child of a process is left behind. Where the machine has N or more GPUs, each process gets an equal
-# share of them; otherwise the processes share the CPU.
+# ends), and the exit code is that of the first failure. A closed terminal, or output that can no longer be written, ends all of them
+# in the same way with code 129, but under nohup. No child of a process is left behind. Where the machine has N or more GPUs, each
+# process gets an equal share of them; otherwise the processes share the CPU.
 #
 #   -n N         number of processes, 1 to 256
 #   --port P     port of process 0 on 127.0.0.1 (default: a free one)
@@ -68,11 +68,17 @@ printer() {
     trap '' HUP INT TERM PIPE
     while IFS= read -r line || [ -n "$line" ]; do
         if ! printf '[%s] %s\n' "$1" "$line" 2>/dev/null; then
-            kill -HUP $$ 2>/dev/null || true # nobody reads the output: end the job
+            kill -HUP $$ 2>/dev/null || true # end the job
             break
         fi
     done
     cat >/dev/null
+}
+
+# prints_on RANK: whether the printer of a process is still at work. One whose process has died before it opened the pipe waits for a
+# writer, and is given one that says nothing.
+prints_on() {
+    kill -0 "${printers[$1]}" 2>/dev/null && : <>"$pipes/$1"
 }
 
 # stop_all: SIGTERM, then SIGKILL after the grace, to every process group that is left.
@@ -82,23 +88,32 @@ stop_all() {
     for ((rank = 0; rank < n; rank++)); do
         pid="${pids[rank]:-}"
         [ -n "$pid" ] || continue
-        while { kill -0 "$pid" || kill -0 "${printers[rank]}"; } 2>/dev/null && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.1; done
+        while { kill -0 "$pid" 2>/dev/null || prints_on "$rank"; } && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.1; done
         kill -KILL -- "-$pid" 2>/dev/null || true
     done
 }
 
 # finish CODE [MESSAGE]: ends the job; the printers end by themselves when the processes have closed their pipes.
 finish() {
+    local rank
     trap '' INT TERM HUP PIPE # neither a second signal nor a message that nobody reads may leave processes behind
     [ -z "${2:-}" ] || say "$(basename "$0"): $2" || true
     stop_all
-    wait ${printers[@]+"${printers[@]}"} 2>/dev/null || true
+    for ((rank = 0; rank < n; rank++)); do
+        while prints_on "$rank"; do sleep 0.1; done
+    done
     rm -rf "$pipes"
     exit "$1"
 }
-trap 'finish 129 "the terminal or the reader of the output is gone, stopping all processes"' HUP
-trap 'finish 130 "stopping all processes"' INT
-trap 'finish 143 "stopping all processes"' TERM
+
+# ended CODE: ends the job once every process that is being started is known.
+ended() {
+    if [ -n "$started" ]; then finish "$1" "stopping all processes"; else early="$1"; fi
+}
+started="" early=""
+trap 'ended 129' HUP
+trap 'ended 130' INT
+trap 'ended 143' TERM
 
 for ((rank = 0; rank < n; rank++)); do
     mkfifo "$pipes/$rank"
@@ -113,6 +128,8 @@ for ((rank = 0; rank < n; rank++)); do
     pids+=($!)
 done
 set +m
+started=yes
+[ -z "$early" ] || ended "$early"
 
 running=("${pids[@]}")
 while [ ${#running[@]} -gt 0 ]; do

@@ -25,12 +25,12 @@ from audiojax.papers.task import Paper, Slot
 from audiojax.partition import flat_paths, from_paths
 from audiojax.pretrained import hub, store
 from audiojax.pretrained.parts import PIPELINE
+from audiojax.text.tokenizer import has_vocabulary
 from audiojax.towers.base import Tower
 from audiojax.trainer.export import load_export
 from audiojax.trainer.layout import make_layout
 
 HEADS = r"^(fc1|fc_audioset|pooler|head)/"  # of a tower, which a paper that has its own leaves out
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def tokenizer_beside(name: str) -> Path | None:
     if (path / PIPELINE).is_file():
         return path / "tokenizer"
     folder = path / "files" if store.is_converted(path) else path
-    return folder if any((folder / file).is_file() for file in TOKENIZER_FILES) else None
+    return folder if has_vocabulary(folder) else None
 
 
 def is_run(path: str | os.PathLike) -> bool:

@@ -51,7 +51,7 @@ def load_pretrained(
       dtype: of the computation: "float32", "bfloat16" or "float16".
       param_dtype: of the weights; `dtype` by default.
       sharding: of every weight, or a mesh with the axes data, fsdp and tensor, on which the family's rules lay them out; by default all are
-        on the first device. Each tensor goes from the file straight to its place.
+        on the first device, where an adapter's always are. Each tensor goes from the file straight to its place.
       download: whether a name that is not in the cache may be fetched, the adapter's too.
       revision: of the hub's repository.
       progress: say on stderr what was loaded, and under which licence.

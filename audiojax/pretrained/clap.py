@@ -20,7 +20,7 @@ from audiojax.pretrained import bert
 from audiojax.pretrained.clap_publish import PREPROCESSOR, publish, publish_text
 from audiojax.pretrained.kinds import Checkpoint, Kind, expect, number, overridden, section, size, sizes
 from audiojax.pretrained.rules import Family, Row, below
-from audiojax.text.tokenizer import Tokenizer
+from audiojax.text.tokenizer import Tokenizer, has_vocabulary
 from audiojax.towers.clap import ClapTextTower, ClapTower
 from audiojax.towers.clap_features import ClapFrontEnd
 
@@ -59,7 +59,6 @@ ROWS = (
     *below("text/", "", TEXT_ROWS),
     Row(r"(logit_scale_[at])", r"\1"),
 )
-TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 MAX_IMAGE, MAX_SIDE, MAX_WINDOW = 4096, 256, 32  # far beyond any HTSAT: pixels, tokens, tokens
 BUFFERS = (r".*\.num_batches_tracked", r".*\.relative_position_index", r".*\.position_ids", r".*\.token_type_ids")
 
@@ -246,7 +245,7 @@ def fields(checkpoint: Checkpoint, config: ClapConfig) -> dict[str, Any]:
       UsageError: a tokenizer that cannot be read, or whose vocabulary is larger than the word table.
     """
     tokenizer = None
-    if any((checkpoint.folder / name).is_file() for name in TOKENIZERS):
+    if has_vocabulary(checkpoint.folder):
         tokenizer = Tokenizer.load(checkpoint.folder)
         if tokenizer.vocab_size > config.text.vocab_size:
             words = f"{tokenizer.vocab_size} entries, and the model has {config.text.vocab_size}"

@@ -14,10 +14,9 @@ from audiojax.pretrained.catalog import entry_of
 
 SMALL_FILES = (".json", ".txt", ".model", ".md")  # configs, vocabularies, the model card
 WEIGHT_FILES = (".safetensors", ".bin", ".pth", ".pt")  # in the order of preference
-VARIANT = r"\.(fp16|bf16|fp32|non_ema|ema)(?=[.-])"  # in the name of a file that holds the same weights in another form
-SHARD = r"-\d{5}-of-\d{5}"
+VARIANT = r"\.(fp16|bf16|fp32|fp8|int8|int4|non_ema|ema)(?=[.-])|^consolidated\."  # in a file that holds the same weights in another form
 UNNEEDED = ("training_args.bin", "optimizer.bin", "scheduler.bin")
-OTHER_FRAMEWORKS = ("onnx", "openvino", "coreml", "runs")
+OTHER_FRAMEWORKS = ("onnx", "openvino", "coreml", "runs", "original")  # folders; the last has LLaMA's weights once more, as Meta keeps them
 
 
 def find_checkpoint(name: str | os.PathLike, *, download: bool = False, revision: str | None = None) -> Path:
@@ -70,7 +69,7 @@ def advice_on(name: str | os.PathLike, revision: str | None = None) -> list[str]
 def wanted_files(files: Iterable[str]) -> list[str]:
     """Of the files of a repository those that a tower is made from: in every folder one form of the weights, and the small files.
 
-    Safetensors come before torch's pickles, and whole names before their variants such as model.fp16.safetensors.
+    Whole names come before their variants such as model.fp16.safetensors, and safetensors before torch's pickles.
     """
     folders: dict[str, list[str]] = {}
     for file in files:
@@ -80,12 +79,10 @@ def wanted_files(files: Iterable[str]) -> list[str]:
     wanted = []
     for names in folders.values():
         wanted += [name for name in names if name.endswith(SMALL_FILES)]
-        stems = {_stem(name) for name in names if name.endswith(WEIGHT_FILES)}
-        for ending in WEIGHT_FILES:
-            weights = [name for name in names if name.endswith(ending) and not _is_variant(name, stems)]
-            if weights:
-                wanted += weights
-                break
+        weights = [name for name in names if name.endswith(WEIGHT_FILES)]
+        weights = [name for name in weights if not re.search(VARIANT, PurePosixPath(name).name)] or weights
+        forms = ([name for name in weights if name.endswith(ending)] for ending in WEIGHT_FILES)
+        wanted += next(filter(None, forms), [])
     return sorted(wanted)
 
 
@@ -144,15 +141,3 @@ def _download(repo: str, revision: str | None) -> Path:
     if checked.mismatches:
         raise AudiojaxError(f"{repo}: {checked.mismatches[0]['path']} arrived damaged and was removed; download again")
     return folder
-
-
-def _is_variant(name: str, stems: set[str]) -> bool:
-    """Whether a file such as model.fp16.safetensors has the whole name beside it; a dot alone says nothing (epoch_15_esc_90.14.pt)."""
-    file = PurePosixPath(name).name
-    plain = re.sub(VARIANT, "", file)
-    return plain != file and _stem(plain) in stems
-
-
-def _stem(name: str) -> str:
-    """The name of a file of weights without ending and number: "model" of model-00001-of-00002.safetensors."""
-    return PurePosixPath(re.sub(SHARD, "", name)).stem

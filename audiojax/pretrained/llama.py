@@ -10,7 +10,7 @@ from audiojax.nn.rope import RopeScaling
 from audiojax.pretrained.bert import one_token
 from audiojax.pretrained.kinds import Checkpoint, Kind, Public, expect, number, size
 from audiojax.pretrained.rules import Family, Row
-from audiojax.text.tokenizer import Tokenizer
+from audiojax.text.tokenizer import Tokenizer, has_vocabulary
 from audiojax.towers.llama import LlamaTower
 
 NAMES = (("query", "self_attn.q_proj"), ("key", "self_attn.k_proj"), ("value", "self_attn.v_proj"), ("out", "self_attn.o_proj"))
@@ -77,8 +77,7 @@ def flag(facts: Mapping[str, Any], key: str) -> bool:
 
 def tower_fields(checkpoint: Checkpoint, config: LlamaConfig) -> dict[str, Any]:
     """The folder's tokenizer, if it has one, and the tokens that begin and end a text."""
-    files = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
-    tokenizer = Tokenizer.load(checkpoint.folder) if any((checkpoint.folder / name).is_file() for name in files) else None
+    tokenizer = Tokenizer.load(checkpoint.folder) if has_vocabulary(checkpoint.folder) else None
     facts = dict(checkpoint.facts)
     try:  # what generation reads stands here in newer folders: the chat models of LLaMA 3 have several ends
         facts |= json.loads((checkpoint.folder / "generation_config.json").read_text(encoding="utf-8"))

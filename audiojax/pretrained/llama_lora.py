@@ -1,4 +1,4 @@
-"""Adapters of LLaMA in the layout of peft: a folder with adapter_config.json and adapter_model.safetensors."""
+"""Adapters of LLaMA in the layout of peft: a folder with adapter_config.json and adapter_model.safetensors (or .bin)."""
 
 import json
 import os
@@ -26,6 +26,7 @@ from audiojax.typing import Params
 ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "o_proj"}
 MLP = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
 TARGETS = ATTENTION | MLP
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # peft writes the first, and wrote the second
 FAMILY = Family(
     "LoRA of LLaMA",
     tuple(
@@ -42,7 +43,7 @@ FAMILY = Family(
 
 
 def add_adapter(tower: LlamaTower, folder: str | os.PathLike) -> LlamaTower:
-    """The tower with an adapter beside its weights: its module has `lora`, and its parameters the folder's A and B.
+    """The tower with an adapter beside its weights: its module has `lora`, and its parameters the folder's A and B, on one device.
 
     Raises:
       UsageError: no adapter of peft, or one of a kind that `Lora` does not express.
@@ -53,7 +54,8 @@ def add_adapter(tower: LlamaTower, folder: str | os.PathLike) -> LlamaTower:
     module = tower.module.clone(lora=lora)
     variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *KIND.example(tower.config), train=False))
     wanted, _ = split_params(variables["params"], LORA)
-    with open_weights(folder) as weights:
+    file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), folder)
+    with open_weights(file) as weights:
         made, _ = rules.load(weights.shapes(), weights.__getitem__, {"params": wanted}, FAMILY, lambda _, array: jnp.asarray(array))
     return replace(tower, module=module, params={"params": merge_params(made["params"], tower.params["params"])})
 
@@ -84,7 +86,7 @@ def save_adapter(params: Params, lora: Lora, out: str | os.PathLike) -> Path:
         "bias": "none",
     }
     with whole_folder(target) as partial:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial / "adapter_model.safetensors")
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial / WEIGHTS[0])
         (partial / ADAPTER).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return target
 

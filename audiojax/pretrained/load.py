@@ -169,7 +169,7 @@ def placer(plan: Blueprint, sharding: Sharding | Mesh | None) -> Callable[[str, 
 
 
 def look_at(path: Path, weights: WeightFile) -> Checkpoint:
-    """What can be seen of a file or folder; of a file that is known by its tensors' names no config.json, which may be another model's.
+    """What can be seen of a file or folder; of a file that its tensors' names tell all about no config.json, which may be another model's.
 
     Raises:
       UsageError: its config.json cannot be read.
@@ -177,7 +177,7 @@ def look_at(path: Path, weights: WeightFile) -> Checkpoint:
     folder = path if path.is_dir() else path.parent
     file = folder / "config.json"
     facts, shapes = {}, weights.shapes()
-    if file.is_file() and not (path.is_file() and recognised(shapes)):
+    if file.is_file() and not (path.is_file() and (recognised(shapes) or parts.parts_in(shapes))):
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
             if "architecture" in facts:  # timm's names one of its networks and no sizes: the tensors say more

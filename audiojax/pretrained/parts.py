@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def folder_of(path: Path, part: str | None) -> tuple[Path, str | None]:
     return path / part, None
 
 
+def parts_in(names: Iterable[str]) -> list[str]:
+    """The models whose tensors have these names in a file of several; none where it is a file of one."""
+    names = list(names)
+    return [part for part, prefix in PREFIXES.items() if any(name.startswith(prefix) for name in names)]
+
+
 def select(path: Path, part: str | None, checkpoint: Checkpoint, weights: WeightFile) -> tuple[Checkpoint, dict[str, str]]:
     """(one part of a file, its names without the part's prefix, each with the name in the file); a file of one model is that part.
 
@@ -40,7 +47,7 @@ def select(path: Path, part: str | None, checkpoint: Checkpoint, weights: Weight
       UsageError: a file of several models without a `part`, or without this one; a `part` of what has none; averages that lack a weight.
     """
     shapes = checkpoint.shapes
-    found = [part for part, prefix in PREFIXES.items() if any(name.startswith(prefix) for name in shapes)]
+    found = parts_in(shapes)
     if not found:
         if part is not None:
             raise UsageError(f"{shown(path)} holds one model: leave out part={part!a:.80}")

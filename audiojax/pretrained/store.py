@@ -202,7 +202,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
             yield partial
             os.replace(partial, target)
     except OSError as error:
-        raise UsageError(f"{shown(target)}: cannot be written ({error.strerror}); choose another place") from error
+        raise UsageError(f"{shown(target)}: cannot be written ({error.strerror or error}); choose another place") from error
 
 
 def make_parent(target: Path) -> None:

@@ -17,6 +17,11 @@ VOCABULARIES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"
 PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))  # their ids in every vocabulary that `Tokenizer.train` learns; words come after them
 
 
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a folder holds what a tokenizer is made from; tokenizer_config.json alone is not."""
+    return any(all(any(folder.glob(file)) for file in files) for files in VOCABULARIES)
+
+
 @dataclass(frozen=True)
 class Tokenizer:
     """A fast tokenizer of the transformers package with one batched call; build it with `train` or `load`.
@@ -44,9 +49,7 @@ class Tokenizer:
 
         if not Path(folder).is_dir():
             raise UsageError(f"{folder}: no such folder; a tokenizer is a folder with tokenizer.json and tokenizer_config.json")
-        if not any(
-            all(any(Path(folder).glob(file)) for file in files) for files in VOCABULARIES
-        ):  # transformers would make an empty one up
+        if not has_vocabulary(Path(folder)):  # transformers would make an empty one up
             looked = ", ".join(" with ".join(files) for files in VOCABULARIES)
             raise UsageError(f"{folder}: holds no tokenizer's vocabulary: looked for {looked}")
         try:

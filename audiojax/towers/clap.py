@@ -7,7 +7,7 @@ The vector of a clip or text depends on nothing but itself: work goes through pr
 neighbours change no bit of it, and nothing is drawn at random unless asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -60,14 +60,8 @@ class ClapTextTower(Tower):
         Raises:
           UsageError: the tower has no tokenizer, or what is given is no list of texts.
         """
-        cleaned = cleaned_texts(self, texts)
-        longest, found = min(self.max_tokens or self.config.text.max_length, self.config.text.max_length), []
-        padding = self.tokenizer.pad_id if self.config.text.padding_id is None else self.config.text.padding_id
-        for row in self.tokenizer.rows(cleaned, longest, allow_empty=True):
-            length = min(longest, 1 << max(len(row) - 1, 15).bit_length())  # few shapes, few programs
-            ids = np.full((1, length), padding, np.int32)
-            ids[0, : len(row)] = row
-            found.append(np.asarray(self(ids, np.arange(length)[None] < len(row)))[0])
+        longest = min(self.max_tokens or self.config.text.max_length, self.config.text.max_length)
+        found = [np.asarray(self(ids[None], mask[None]))[0] for ids, mask in token_rows(self, texts, longest)]
         return unit_rows(found, self.config.projection)
 
 
@@ -79,7 +73,7 @@ class ClapTower(Tower):
       front_end: how waveforms become log-mels.
       tokenizer: None where the checkpoint came without one; `dataclasses.replace` adds one.
       batch: windows, or texts, that go through the tower at once.
-      max_tokens: length that texts are padded or cut to: 77 as in the authors' package, 512 as in transformers.
+      max_tokens: at which texts are cut: 77 as in the authors' package, 512 as in transformers.
       clean: applied to a text before the tokenizer, as in the tower's training.
     """
 
@@ -148,13 +142,13 @@ class ClapTower(Tower):
         Raises:
           UsageError: the tower has no tokenizer, or what is given is no list of texts.
         """
-        cleaned = cleaned_texts(self, texts)
-        length = min(self.max_tokens, self.config.text.max_length)
         found: dict[int, np.ndarray] = {}
-        batches = Batches(partial(text_features, self.module, self.params), self.batch, found.__setitem__)
-        for i, row in enumerate(zip(*self.tokenizer.encode(cleaned, length, allow_empty=True), strict=True)):
-            batches.put(i, row)
-        batches.finish()
+        by_length: dict[int, Batches] = {}
+        call = partial(text_features, self.module, self.params)
+        for i, row in enumerate(token_rows(self, texts, min(self.max_tokens, self.config.text.max_length))):
+            by_length.setdefault(len(row[0]), Batches(call, self.batch, found.__setitem__)).put(i, row)
+        for batches in by_length.values():
+            batches.finish()
         return unit_rows([found[i] for i in range(len(found))], self.config.projection)
 
     def audio_features(
@@ -181,8 +175,10 @@ class ClapTower(Tower):
         return infer(self.module, self.params, *tokens, method="encode_text").features
 
 
-def cleaned_texts(tower: ClapTextTower | ClapTower, texts: Sequence[str]) -> list[str]:
-    """Texts as the tokenizer of a tower takes them.
+def token_rows(
+    tower: ClapTextTower | ClapTower, texts: Sequence[str], longest: int
+) -> Iterator[tuple[Int[np.ndarray, " l"], Bool[np.ndarray, " l"]]]:
+    """(ids, mask) of each text, cut at `longest` and padded to a length that follows from it alone: few lengths, few programs.
 
     Raises:
       UsageError: the tower has no tokenizer; or one text, whose letters would be taken for texts.
@@ -191,7 +187,11 @@ def cleaned_texts(tower: ClapTextTower | ClapTower, texts: Sequence[str]) -> lis
         raise UsageError(NO_TOKENIZER)
     if isinstance(texts, str):
         raise UsageError("a list of texts is needed, not one text")
-    return [tower.clean(text) for text in texts]
+    padding = tower.tokenizer.pad_id if tower.config.text.padding_id is None else tower.config.text.padding_id
+    for row in tower.tokenizer.rows([tower.clean(text) for text in texts], longest, allow_empty=True):
+        ids = np.full(min(longest, 1 << max(len(row) - 1, 15).bit_length()), padding, np.int32)
+        ids[: len(row)] = row
+        yield ids, np.arange(len(ids)) < len(row)
 
 
 class Batches:

@@ -69,11 +69,12 @@ class BeatsTower(Tower):
         """
         front_end = self.config.front_end
         given = batch_at(waveform, None, front_end.sample_rate)  # as they are, which the mask is for
-        if mask is not None and np.shape(np.atleast_2d(mask)) != given.shape:
+        rows = None if mask is None else np.atleast_2d(mask)
+        if rows is not None and rows.shape != given.shape:
             raise UsageError(f"a mask {np.shape(mask)} for clips {given.shape}: give one value for every sample")
         least = front_end.win_length + (self.config.patch - 1) * front_end.hop
         clips = batch_at(given, sample_rate, front_end.sample_rate, least)
-        frames = None if mask is None else shorten_mask(jnp.atleast_2d(mask), front_end.frame_count(clips.shape[1]))
+        frames = None if rows is None else shorten_mask(jnp.asarray(rows), front_end.frame_count(clips.shape[1]))
         return _encode(self.module, front_end, self.params, clips, frames)
 
 

@@ -218,6 +218,16 @@ def test_local_lets_the_processes_save_when_its_output_or_the_user_ends_it(tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"saved0", "saved1"}
 
 
+@pytest.mark.parametrize("delay", [0.02, 0.05, 0.1, 0.2])
+def test_local_ends_while_it_starts(delay):
+    """Processes that die before they have opened their pipes leave nobody waiting for them."""
+    words = ["bash", str(LAUNCH / "local.sh"), "-n", "32", "--port", "1", "--grace", "20", "--", "sleep", "5"]
+    job = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | PLATFORM)
+    time.sleep(delay)
+    job.terminate()
+    assert job.wait(timeout=15) in (143, -signal.SIGTERM)  # the second before it has set its traps
+
+
 def test_local_lets_the_child_of_a_shell_save(tmp_path):
     command = ["bash", "-c", '"$@"; true', "bash", sys.executable, "-c", SAVES, str(tmp_path)]
     words = ["bash", str(LAUNCH / "local.sh"), "-n", "1", "--grace", "20", "--", *command]

@@ -1,6 +1,7 @@
 """AudioLDM's folders and `.ckpt` files, made here from random weights, become towers with those weights; what does not fit is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -262,6 +263,12 @@ def test_a_part_of_a_ckpt_goes_out_as_diffusers_has_it(ckpt, part, tmp_path):
     assert theirs.config == ours.config
     for path, leaf in flat_paths(ours.params).items():
         np.testing.assert_allclose(flat_paths(theirs.params)[path], leaf, rtol=1e-6, err_msg=path)
+
+
+def test_a_ckpt_beside_another_models_config(ckpt, tmp_path):
+    shutil.copy(ckpt[0], tmp_path / "audioldm.ckpt")
+    (tmp_path / "config.json").write_text('{"sampling_rate": 16000}')
+    assert load_tower(tmp_path / "audioldm.ckpt", part="unet").config == WIDE
 
 
 def test_averages_of_a_ckpt(ckpt, tmp_path):

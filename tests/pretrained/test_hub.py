@@ -144,6 +144,9 @@ def test_one_form_of_the_weights_in_each_folder():
         (["model.safetensors"], ["model.fp16.safetensors", "model.bf16.safetensors", "pytorch_model.bin", "pytorch_model.fp16.bin"]),
         (["model.bin"], ["model.fp16.safetensors", "model.non_ema.bin"]),
         (["a-00001-of-00002.bin", "a-00002-of-00002.bin"], ["a.fp16-00001-of-00001.bin", "a.ema.bin"]),
+        (["pytorch_model.bin"], ["model.fp16.safetensors", "model.int8.safetensors"]),  # of another name
+        (["model-00001-of-00001.safetensors"], ["original/consolidated.00.pth", "consolidated.safetensors"]),
+        (["consolidated.00.pth", "params.json"], []),
     ],
 )
 def test_variants_are_left_where_the_whole_name_is(wanted, left):

@@ -21,6 +21,7 @@ from audiojax.pretrained.load import load_tower
 from audiojax.pretrained.rules import ConversionError, export
 from audiojax.trainer.layout import make_layout
 from tests.encoders.filling import filled_variables, token_batch
+from tests.pretrained import torch_layout
 
 FACTS = {
     "model_type": "llama",
@@ -200,6 +201,19 @@ def test_an_adapter_of_peft(tower, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, adapted.params["params"], params)  # filled by path: the base is the same
     np.testing.assert_allclose(merge_adapter(adapted)(*INPUTS), adapted(*INPUTS), rtol=1e-4, atol=1e-4)
     assert np.abs(adapted(*INPUTS) - tower(*INPUTS)).max() > 0.1
+
+
+def test_an_adapter_of_torch(tower, tmp_path):
+    """As peft wrote it once: adapter_model.bin."""
+    lora = Lora(3, 6.0, 0.1)
+    save_adapter(filled_variables(Llama(CONFIG, lora=lora), *INPUTS)["params"], lora, tmp_path / "adapter")
+    wanted = add_adapter(tower, tmp_path / "adapter")
+    tensors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
+    (tmp_path / "adapter" / "adapter_model.bin").write_bytes(
+        torch_layout.zip_file({name: torch_layout.tensor(array) for name, array in tensors.items()})
+    )
+    np.testing.assert_array_equal(add_adapter(tower, tmp_path / "adapter")(*INPUTS), wanted(*INPUTS))
 
 
 def test_one_call_opens_a_model_with_its_adapter(tower, tmp_path):

@@ -9,7 +9,7 @@ from audiojax.audio.io import resample
 from audiojax.encoders.clap import ClapText
 from audiojax.errors import UsageError
 from audiojax.text.tokenizer import Tokenizer
-from audiojax.towers.clap import Batches, ClapTextTower
+from audiojax.towers.clap import Batches, ClapTextTower, token_rows
 from tests.encoders.filling import relative_error
 from tests.encoders.test_bert import roberta_batch
 from tests.encoders.test_clap import GOLDEN, PLAIN
@@ -152,6 +152,17 @@ def test_misuse_of_texts(plain, fused):
         plain.text_features([[3, 70]], [[1, 1]])
     with pytest.raises(UsageError, match="with a mask"):
         plain.text_features([[3, 4]], [[1]])
+
+
+def test_texts_are_padded_no_further_than_their_length_asks(plain):
+    """And come back in their order, with the bits that each has alone, whatever is padded."""
+    long = replace(plain, max_tokens=20)
+    texts = ["a dog barks", "dog " * 16, "rain", "bell " * 12, "dog " * 31]
+    found = long.embed_text(texts)
+    assert sorted({len(ids) for ids, _ in token_rows(long, texts, 20)}) == [16, 20]
+    for text, row in zip(texts, found, strict=True):
+        np.testing.assert_array_equal(long.embed_text([text])[0], row)
+    np.testing.assert_allclose(long.text_features(*long.tokenizer.encode(texts, 20)), found, atol=1e-5)
 
 
 def test_a_longer_limit_than_the_model_has_is_cut(plain):

@@ -16,7 +16,7 @@ from audiojax.files import shown
 from audiojax.papers.re_audioldm.settings import NOISE_LEVELS
 from audiojax.pretrained import hub
 from audiojax.pretrained.kinds import expect, number
-from audiojax.pretrained.parts import AVERAGED, AVERAGES, PIPELINE, PREFIXES
+from audiojax.pretrained.parts import AVERAGED, AVERAGES, PIPELINE, PREFIXES, parts_in
 from audiojax.pretrained.reading import open_weights
 from audiojax.schedule import Schedule, make_schedule
 from audiojax.text.tokenizer import Tokenizer
@@ -96,8 +96,7 @@ def _parts_of(file: Path) -> set[str]:
         return set()
     with open_weights(file) as weights:
         names = weights.shapes()
-    found = {part for part, prefix in PREFIXES.items() if any(name.startswith(prefix) for name in names)}
-    return found | ({AVERAGED} if any(name.startswith(AVERAGES + "diffusion") for name in names) else set())
+    return set(parts_in(names)) | ({AVERAGED} if any(name.startswith(AVERAGES + "diffusion") for name in names) else set())
 
 
 def _require_folders(place: Path) -> None:
