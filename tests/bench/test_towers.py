@@ -157,6 +157,7 @@ def test_axes_of_the_input_may_have_other_sizes(told):
     assert [spec["shape"] for _, spec in told] == [[1, 256, 200]] * 3
 
 
+@pytest.mark.slow
 def test_a_step_of_training_changes_what_the_next_one_finds():
     """Calls are steps of one run; its operations are about three times those of the forward pass."""
     call, facts = towers_jax.prepare(towers.CASES["train_step"].spec(small=True))

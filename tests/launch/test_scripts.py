@@ -200,11 +200,13 @@ def test_local_lets_the_processes_save_when_its_output_or_the_user_ends_it(tmp_p
     reader, writer = os.openpty() if output == "terminal" else os.pipe()
     if output == "terminal":  # the first terminal that the leader of a session opens is the one whose end it is told of
         words = ["bash", "-c", f'exec "$@" <>{os.ttyname(writer)} >&0 2>&0', "bash", *words]
-    heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that nohup runs would hand down that it is ignored
+    # tests that run in the background, or by nohup, would hand down that these are ignored
+    heard = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
     try:
         job = subprocess.Popen(words, stdout=writer, stderr=writer, start_new_session=True, env=os.environ | PLATFORM)
     finally:
-        signal.signal(signal.SIGHUP, heard)
+        for number, handler in heard.items():
+            signal.signal(number, handler)
     os.close(writer)
     seen = b""
     while b"[0] at work" not in seen or b"[1] at work" not in seen:

@@ -235,8 +235,7 @@ def test_every_rule_matches_a_parameter():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("parallel", "sizes"), [("pmap", (-1, 1, 1)), ("mesh", (2, 2, 2))])
-def test_a_step_is_the_same_on_every_layout(parallel, sizes):
+def test_a_step_is_the_same_on_every_layout():
     config = plain()
     task, made = task_of(), variables_of(config)
     trainable, frozen = split_params(made["params"], "^unet/")
@@ -251,10 +250,11 @@ def test_a_step_is_the_same_on_every_layout(parallel, sizes):
         return jax.device_get(after.params), float(metrics["loss"])
 
     alone, loss = run(make_layout("pmap", devices=jax.devices()[:1]))
-    params, other = run(make_layout(parallel, sizes))
-    assert other == pytest.approx(loss, rel=1e-5)
-    for path, leaf in flat_paths(params).items():
-        np.testing.assert_allclose(leaf, flat_paths(alone)[path], rtol=1e-3, atol=2e-5, err_msg=path)
+    for parallel, sizes in (("pmap", (-1, 1, 1)), ("mesh", (2, 2, 2))):
+        params, other = run(make_layout(parallel, sizes))
+        assert other == pytest.approx(loss, rel=1e-5), parallel
+        for path, leaf in flat_paths(params).items():
+            np.testing.assert_allclose(leaf, flat_paths(alone)[path], rtol=1e-3, atol=2e-5, err_msg=f"{parallel}: {path}")
 
 
 @pytest.mark.slow
